@@ -1,0 +1,1 @@
+"""Asynchronous, pruned, resumable, crash-proof Optuna studies for any Hydra app."""

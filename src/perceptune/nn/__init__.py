@@ -1,0 +1,1 @@
+"""The network, from scratch: NumPy and the standard library, nothing else."""
