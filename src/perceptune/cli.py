@@ -1,0 +1,170 @@
+"""The command `perceptune`: finds what was asked for and turns a user's mistake into a line.
+
+Imports nothing slow before it knows what is asked, so that `perceptune --help` answers at once.
+"""
+
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+USAGE = """\
+perceptune: perceptrons in NumPy, composed by Hydra, tracked in MLflow, tuned by Optuna
+
+  perceptune train [OVERRIDE ...]     train one network and record it
+  perceptune train -m [OVERRIDE ...]  train many: a value for each of several, or a study
+  perceptune info                     versions, cores, BLAS; where data and store are
+
+An OVERRIDE is KEY=VALUE, as Hydra takes it:
+  perceptune train data=mnist model.hidden=[256,128] optimizer=adamw optimizer.lr=2e-3
+  perceptune train -m optimizer=sgd,adam seed=0,1,2
+`perceptune train --help` lists the groups, `perceptune train --cfg job` every key.
+"""
+
+_GROUP = "PERCEPTUNE_GROUP"  # tells the jobs of one command which folder they share
+
+
+def main() -> None:
+    """Run the command that `sys.argv` asks for; what it returns to the shell is its exit code."""
+    arguments = sys.argv[1:]
+    command = arguments[0] if arguments else "--help"
+    if command in ("-h", "--help", "help"):
+        print(USAGE, end="")
+    elif command == "--version":
+        import perceptune
+
+        print(perceptune.__version__)
+    elif command in COMMANDS:
+        sys.exit(_without_traceback(COMMANDS[command], arguments[1:]))
+    else:
+        _fail(f"there is no command {command!r}; there are: {', '.join(COMMANDS)}", code=2)
+
+
+def train(arguments: list[str]) -> None:
+    """`perceptune train`: Hydra composes, `_job` does the work, once or many times."""
+    if any(argument.startswith("--experimental-rerun") for argument in arguments):
+        from perceptune.errors import UserError
+
+        raise UserError("--experimental-rerun is refused: it would load a pickle")
+    import hydra
+
+    from perceptune import paths
+
+    _register_resolvers()
+    sys.argv = ["perceptune train", *arguments]
+    conf = str(paths.root() / "conf")
+    run = hydra.main(config_path=conf, config_name="config", version_base="1.3")(_job)
+    # A container's stop or a batch system's end: close the run as an interrupt would.
+    signal.signal(signal.SIGTERM, _terminate)
+    if {"-m", "--multirun"} & set(arguments):
+        _in_group(run, arguments)
+    else:
+        run()
+
+
+def info(arguments: list[str]) -> None:
+    """`perceptune info`."""
+    from perceptune.info import report
+
+    report()
+
+
+def _job(composed: "DictConfig") -> Any:
+    """What Hydra calls, once for each job, maybe in another process."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from perceptune import experiment, terminal
+    from perceptune.config import parse
+    from perceptune.errors import UserError
+
+    settings = HydraConfig.get()
+    overrides = list(settings.overrides.task)
+    group = _group()
+    try:
+        config = parse(composed)
+        result = experiment.train(config, overrides, Path(settings.runtime.output_dir), group)
+    except UserError as error:
+        if settings.mode.name == "RUN":
+            _fail(str(error))  # leaves by SystemExit, past Hydra's own report
+        raise
+    if settings.mode.name == "RUN":
+        print(terminal.summary(result))
+    elif group is not None and not experiment.current_trial():
+        print(terminal.one_line(result, overrides), flush=True)
+    return result.objective(config.objectives)
+
+
+def _in_group(run: Any, arguments: list[str]) -> None:
+    """Run several jobs as children of one parent, and close it when all have ended."""
+    from perceptune import tracking
+
+    words = [word for word in arguments if not word.startswith(("-", "hydra."))]
+    with tempfile.TemporaryDirectory(prefix="perceptune-") as folder:
+        group = tracking.Group(Path(folder), " ".join(["multirun", *words])[:200])
+        group.save()
+        os.environ[_GROUP] = folder
+        failed = True
+        try:
+            run()
+            failed = False
+        finally:
+            tracking.close_group(group, failed=failed)
+
+
+def _group() -> Any:
+    from perceptune import tracking
+
+    return tracking.Group.load(Path(os.environ[_GROUP])) if _GROUP in os.environ else None
+
+
+def _register_resolvers() -> None:
+    """What `conf/config.yaml` asks of Python; every process that composes needs it."""
+    from omegaconf import OmegaConf
+
+    from perceptune import paths
+
+    OmegaConf.register_new_resolver("perceptune.root", lambda: str(paths.root()), replace=True)
+
+
+def _without_traceback(command: Any, arguments: list[str]) -> int:
+    """Run a command; a mistake of the user's ends in a message, a bug in its traceback."""
+    from perceptune.errors import UserError
+
+    wants_all = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves errors to us
+    try:
+        command(arguments)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if wants_all:
+            raise
+        if isinstance(error, UserError):
+            _fail(str(error))
+        if type(error).__module__.partition(".")[0] in ("hydra", "omegaconf"):
+            cause = error.__cause__
+            of_omegaconf = type(cause).__module__.startswith("omegaconf")
+            _fail(f"{error}\n{cause}" if of_omegaconf else str(error))
+        raise
+    return 0
+
+
+def _terminate(number: int, frame: Any) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+def _fail(message: str, code: int = 1) -> NoReturn:
+    print(f"perceptune: {message}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+COMMANDS = {"train": train, "info": info}
+
+if _GROUP in os.environ:
+    _register_resolvers()  # this is a job's process: it composes before it calls `_job`

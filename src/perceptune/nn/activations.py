@@ -1,0 +1,197 @@
+"""Activation functions and their slopes, written into arrays that the caller owns.
+
+Each is a small value with one method. Nothing here knows about layers, weights or losses.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from perceptune.nn.layout import Array
+
+
+class Activation(Protocol):
+    """An elementwise function f."""
+
+    def forward(self, z: Array, out: Array, slope: Array | None = None) -> None:
+        """Write f(z) into `out` and, when training, f′(z) into `slope`.
+
+        All are (batch, units) and share no memory. `z` may be used as scratch: who needs it
+        afterwards keeps a copy. The backward pass is then the same for every activation:
+        ∂L/∂z = ∂L/∂a · slope.
+        """
+
+
+@dataclass(frozen=True)
+class Sigmoid:
+    """Logistic sigmoid, f(z) = 1 / (1 + e⁻ᶻ), f′ = f(1 - f)."""
+
+    def forward(self, z: Array, out: Array, slope: Array | None = None) -> None:
+        """See `Activation`."""
+        # The same as (1 + tanh(z/2)) / 2, which cannot overflow.
+        np.multiply(z, 0.5, out=out)
+        np.tanh(out, out=out)
+        out += 1
+        out *= 0.5
+        if slope is not None:
+            np.subtract(1, out, out=slope)
+            slope *= out
+
+
+@dataclass(frozen=True)
+class Tanh:
+    """Hyperbolic tangent, f(z) = tanh z, f′ = 1 - f²."""
+
+    def forward(self, z: Array, out: Array, slope: Array | None = None) -> None:
+        """See `Activation`."""
+        np.tanh(z, out=out)
+        if slope is not None:
+            np.multiply(out, out, out=slope)
+            np.subtract(1, slope, out=slope)
+
+
+@dataclass(frozen=True)
+class Relu:
+    """Rectified linear unit, f(z) = max(z, 0), f′ = 1 for z > 0, else 0."""
+
+    def forward(self, z: Array, out: Array, slope: Array | None = None) -> None:
+        """See `Activation`."""
+        np.maximum(z, 0, out=out)
+        if slope is not None:
+            np.greater(z, 0, out=slope)
+
+
+@dataclass(frozen=True)
+class LeakyRelu:
+    """Leaky ReLU (Maas et al. 2013), f(z) = z for z > 0, else λz; λ is `negative_slope`.
+
+    Raises:
+        ValueError: a negative_slope outside [0, 1].
+    """
+
+    negative_slope: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.negative_slope <= 1:
+            raise ValueError(f"negative_slope must be in [0, 1], got {self.negative_slope}")
+
+    def forward(self, z: Array, out: Array, slope: Array | None = None) -> None:
+        """See `Activation`."""
+        np.multiply(z, self.negative_slope, out=out)
+        np.maximum(z, out, out=out)  # with λ ≤ 1 the larger of z and λz is f(z)
+        if slope is not None:
+            np.greater(z, 0, out=slope)
+            slope *= 1 - self.negative_slope
+            slope += self.negative_slope
+
+
+@dataclass(frozen=True)
+class Elu:
+    """Exponential linear unit (Clevert et al. 2016, arXiv:1511.07289).
+
+    f(z) = z for z > 0, else α(eᶻ - 1);  f′ = 1 for z > 0, else αeᶻ
+
+    Raises:
+        ValueError: alpha not above 0.
+    """
+
+    alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.alpha > 0:
+            raise ValueError(f"alpha must be above 0, got {self.alpha}")
+
+    def forward(self, z: Array, out: Array, slope: Array | None = None) -> None:
+        """See `Activation`."""
+        np.minimum(z, 0, out=out)
+        np.expm1(out, out=out)
+        out *= self.alpha  # α(eᶻ - 1) left of 0, and 0 right of it
+        if slope is not None:
+            np.greater(z, 0, out=slope)
+            slope *= 1 - self.alpha
+            slope += self.alpha  # α left of 0, 1 right of it
+            slope += out
+        np.maximum(z, 0, out=z)
+        out += z
+
+
+_GELU_SCALE = math.sqrt(2 / math.pi)
+_GELU_CUBIC = 0.044715  # arXiv:1606.08415, section 2
+
+
+@dataclass(frozen=True)
+class Gelu:
+    """Gaussian error linear unit (Hendrycks & Gimpel 2016, arXiv:1606.08415), tanh form.
+
+    f(z) = z·h,  h = (1 + tanh u)/2,  u = √(2/π) · (z + 0.044715 z³)
+    f′   = h + 2zu′ · h(1 - h)
+
+    NumPy has no erf; this form differs from z·Φ(z) by less than 5e-4.
+    """
+
+    def forward(self, z: Array, out: Array, slope: Array | None = None) -> None:
+        """See `Activation`."""
+        np.multiply(z, z, out=out)
+        if slope is not None:
+            np.multiply(out, 6 * _GELU_CUBIC * _GELU_SCALE, out=slope)
+            slope += 2 * _GELU_SCALE
+            slope *= z  # 2zu′
+        out *= _GELU_CUBIC * _GELU_SCALE
+        out += _GELU_SCALE
+        out *= z  # u
+        np.tanh(out, out=out)
+        out += 1
+        out *= 0.5  # h
+        z *= out  # f, kept in z while `out` still serves the slope
+        if slope is not None:
+            slope *= out
+            np.subtract(1, out, out=out)
+            slope *= out
+            np.subtract(1, out, out=out)
+            slope += out
+        np.copyto(out, z)
+
+
+@dataclass(frozen=True)
+class Silu:
+    """Sigmoid linear unit, or swish (Elfwing et al. 2017, arXiv:1702.03118).
+
+    f(z) = z·σ(z),  f′ = σ(1 + z(1 - σ))
+    """
+
+    def forward(self, z: Array, out: Array, slope: Array | None = None) -> None:
+        """See `Activation`."""
+        Sigmoid().forward(z, out)
+        if slope is not None:
+            np.subtract(1, out, out=slope)
+            slope *= z
+            slope += 1
+            slope *= out
+        out *= z
+
+
+@dataclass(frozen=True)
+class Softplus:
+    """Softplus, f(z) = ln(1 + eᶻ), f′ = σ(z) = 1 - e⁻ᶠ."""
+
+    def forward(self, z: Array, out: Array, slope: Array | None = None) -> None:
+        """See `Activation`."""
+        np.logaddexp(z, 0, out=out)
+        if slope is not None:
+            np.negative(out, out=slope)
+            np.expm1(slope, out=slope)
+            np.negative(slope, out=slope)
+
+
+ACTIVATIONS: dict[str, type[Activation]] = {
+    "sigmoid": Sigmoid,
+    "tanh": Tanh,
+    "relu": Relu,
+    "leaky_relu": LeakyRelu,
+    "elu": Elu,
+    "gelu": Gelu,
+    "silu": Silu,
+    "softplus": Softplus,
+}

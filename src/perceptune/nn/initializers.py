@@ -1,0 +1,140 @@
+"""Initializers: the weights before the first step.
+
+Each fills one weight matrix; biases start at 0. Nothing here knows the rest of the network.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from perceptune.nn.layout import Array, Layout
+
+
+class Initializer(Protocol):
+    """A distribution of starting weights."""
+
+    def draw(self, rng: np.random.Generator, inputs: int, outputs: int) -> Array:
+        """A weight matrix (inputs, outputs), float64."""
+
+
+@dataclass(frozen=True)
+class Zeros:
+    """All 0: hidden units stay alike for ever. Here to be seen failing."""
+
+    def draw(self, rng: np.random.Generator, inputs: int, outputs: int) -> Array:
+        """See `Initializer`."""
+        return np.zeros((inputs, outputs))
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Small random numbers, N(0, std²), whatever the layer's width.
+
+    Raises:
+        ValueError: std not above 0.
+    """
+
+    std: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not self.std > 0:
+            raise ValueError(f"std must be above 0, got {self.std}")
+
+    def draw(self, rng: np.random.Generator, inputs: int, outputs: int) -> Array:
+        """See `Initializer`."""
+        return rng.normal(0, self.std, (inputs, outputs))
+
+
+@dataclass(frozen=True)
+class XavierUniform:
+    """U(-a, a), a = √(6 / (inputs + outputs)) (Glorot & Bengio 2010, equation 16)."""
+
+    def draw(self, rng: np.random.Generator, inputs: int, outputs: int) -> Array:
+        """See `Initializer`."""
+        return _uniform(rng, inputs, outputs, variance=2 / (inputs + outputs))
+
+
+@dataclass(frozen=True)
+class XavierNormal:
+    """N(0, 2 / (inputs + outputs)) (Glorot & Bengio 2010, equation 12)."""
+
+    def draw(self, rng: np.random.Generator, inputs: int, outputs: int) -> Array:
+        """See `Initializer`."""
+        return rng.normal(0, math.sqrt(2 / (inputs + outputs)), (inputs, outputs))
+
+
+@dataclass(frozen=True)
+class HeUniform:
+    """U(-a, a), a = √(6 / inputs), for rectifiers (He et al. 2015, arXiv:1502.01852)."""
+
+    def draw(self, rng: np.random.Generator, inputs: int, outputs: int) -> Array:
+        """See `Initializer`."""
+        return _uniform(rng, inputs, outputs, variance=2 / inputs)
+
+
+@dataclass(frozen=True)
+class HeNormal:
+    """N(0, 2 / inputs), for rectifiers (He et al. 2015, arXiv:1502.01852, equation 10)."""
+
+    def draw(self, rng: np.random.Generator, inputs: int, outputs: int) -> Array:
+        """See `Initializer`."""
+        return rng.normal(0, math.sqrt(2 / inputs), (inputs, outputs))
+
+
+@dataclass(frozen=True)
+class LecunNormal:
+    """N(0, 1 / inputs) (LeCun et al. 1998, "Efficient BackProp", equation 16)."""
+
+    def draw(self, rng: np.random.Generator, inputs: int, outputs: int) -> Array:
+        """See `Initializer`."""
+        return rng.normal(0, math.sqrt(1 / inputs), (inputs, outputs))
+
+
+@dataclass(frozen=True)
+class Orthogonal:
+    """Orthonormal rows or columns, whichever are fewer (Saxe et al. 2014, arXiv:1312.6120).
+
+    Raises:
+        ValueError: gain not above 0.
+    """
+
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.gain > 0:
+            raise ValueError(f"gain must be above 0, got {self.gain}")
+
+    def draw(self, rng: np.random.Generator, inputs: int, outputs: int) -> Array:
+        """See `Initializer`."""
+        tall = rng.normal(size=(max(inputs, outputs), min(inputs, outputs)))
+        q, r = np.linalg.qr(tall)
+        # QR leaves each column's sign to the algorithm; this makes Q uniform over all of them.
+        q *= np.sign(np.diag(r))
+        return self.gain * (q if inputs >= outputs else q.T)
+
+
+def initialize(layout: Layout, initializer: Initializer, rng: np.random.Generator) -> Array:
+    """A fresh float32 θ (size,): every weight drawn, every bias 0."""
+    theta = layout.empty()
+    for layer in layout.layers(theta):
+        layer.weight[:] = initializer.draw(rng, *layer.weight.shape)
+    return theta
+
+
+def _uniform(rng: np.random.Generator, inputs: int, outputs: int, variance: float) -> Array:
+    limit = math.sqrt(3 * variance)  # U(-a, a) has the variance a²/3
+    return rng.uniform(-limit, limit, (inputs, outputs))
+
+
+INITIALIZERS: dict[str, type[Initializer]] = {
+    "zeros": Zeros,
+    "normal": Normal,
+    "xavier_uniform": XavierUniform,
+    "xavier_normal": XavierNormal,
+    "he_uniform": HeUniform,
+    "he_normal": HeNormal,
+    "lecun_normal": LecunNormal,
+    "orthogonal": Orthogonal,
+}

@@ -1,0 +1,51 @@
+"""Softmax and cross-entropy as one function, stable and with its gradient.
+
+Takes scores ("logits") and target distributions; knows nothing of what produced them.
+"""
+
+import numpy as np
+
+from perceptune.nn.layout import Array
+
+
+def target_table(classes: int, label_smoothing: float = 0.0, dtype: type = np.float32) -> Array:
+    """Row k is the distribution that class k is trained towards, (classes, classes).
+
+    Without smoothing it is one-hot. Smoothing ε mixes it with the uniform distribution,
+    (1 - ε)·onehot + ε/classes (Szegedy et al. 2016, arXiv:1512.00567, section 7).
+
+    Raises:
+        ValueError: label_smoothing outside [0, 1).
+    """
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
+    table = np.full((classes, classes), label_smoothing / classes, dtype)
+    np.fill_diagonal(table, 1 - label_smoothing + label_smoothing / classes)
+    return table
+
+
+def softmax(logits: Array) -> Array:
+    """Turn `logits` (batch, classes) into probabilities, in place, and return them."""
+    logits -= logits.max(axis=1, keepdims=True)  # e^z cannot overflow now
+    np.exp(logits, out=logits)
+    logits /= logits.sum(axis=1, keepdims=True)
+    return logits
+
+
+def cross_entropy(logits: Array, targets: Array, column: Array) -> float:
+    """Sum over the batch of -Σₖ tₖ ln pₖ with p = softmax(logits).
+
+    `logits` (batch, classes) become, in place, the gradient of that sum: p - t.
+    `targets` (batch, classes) holds distributions, such as rows of `target_table`.
+    `column` (batch, 1) is scratch.
+    """
+    np.max(logits, axis=1, keepdims=True, out=column)
+    logits -= column  # e^z cannot overflow now
+    fit = np.vdot(targets, logits)
+    np.exp(logits, out=logits)
+    np.sum(logits, axis=1, keepdims=True, out=column)
+    logits /= column
+    logits -= targets
+    # ln pₖ = zₖ - ln Σ eᶻ, and each row of targets sums to 1.
+    np.log(column, out=column)
+    return float(column.sum() - fit)

@@ -1,0 +1,146 @@
+"""The multilayer perceptron: forward pass, loss, and the gradient by the chain rule.
+
+Parameters come from outside as views of θ (`layout`), so the network itself holds only its shape
+and its working memory. It knows neither optimizers nor epochs.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from perceptune.nn.activations import Activation
+from perceptune.nn.layout import Array, Layer, Layout
+from perceptune.nn.losses import cross_entropy, softmax
+from perceptune.nn.workspace import Workspace, Workspaces
+
+
+class Network:
+    """Dense layers with one activation between them and a softmax at the end.
+
+    Args:
+        widths: units of every layer, input first and output last, e.g. (784, 128, 64, 10).
+        activation: what hidden layers apply.
+        scale, shift: a stored pixel p enters as p · scale + shift.
+        dropout: share of each hidden layer's units switched off in training, [0, 1).
+        input_dropout: the same for the inputs.
+        dtype: of all arithmetic; float64 is for checking gradients.
+
+    Raises:
+        ValueError: widths as for `Layout`, or a dropout outside [0, 1).
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        activation: Activation,
+        *,
+        scale: float = 1.0,
+        shift: float = 0.0,
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        dtype: Any = np.float32,
+    ) -> None:
+        for name, rate in (("dropout", dropout), ("input_dropout", input_dropout)):
+            if not 0 <= rate < 1:
+                raise ValueError(f"{name} must be in [0, 1), got {rate}")
+        self.layout = Layout(widths)
+        self.activation = activation
+        self.scale, self.shift = scale, shift
+        self.dropout = [input_dropout, *[dropout] * (len(widths) - 2)]
+        self.dtype = np.dtype(dtype)
+        self._factor = self.dtype.type(scale)  # a plain float would make NumPy scale in float64
+        self._workspaces = Workspaces(widths, dtype)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Units of every layer, input first."""
+        return self.layout.widths
+
+    def read(self, images: Array, rows: Array | slice) -> Workspace:
+        """Bring samples `rows` of `images` (samples, inputs) into a workspace, scaled.
+
+        uint8 is gathered as bytes first: a quarter of the memory traffic of float32.
+        """
+        if isinstance(rows, slice):
+            batch = images[rows]
+            work = self._workspaces[len(batch)]
+        else:
+            work = self._workspaces[len(rows)]
+            batch = images[rows] if images.dtype != np.uint8 else work.pixels
+            if batch is work.pixels:
+                np.take(images, rows, axis=0, out=batch, mode="clip")
+        np.multiply(batch, self._factor, out=work.outputs[0], casting="same_kind")
+        if self.shift:
+            work.outputs[0][:] += self.shift
+        return work
+
+    def forward(self, layers: list[Layer], work: Workspace) -> Array:
+        """Logits (batch, classes) of the samples in `work`, as at prediction."""
+        for index, layer in enumerate(layers):
+            np.matmul(work.inputs[index], layer.matrix, out=work.z[index])
+            if index < len(layers) - 1:
+                self.activation.forward(work.z[index], work.outputs[index + 1])
+        return work.z[-1]
+
+    def loss_and_gradient(
+        self,
+        layers: list[Layer],
+        gradient: list[Layer],
+        work: Workspace,
+        targets: Array,
+        rng: np.random.Generator,
+    ) -> float:
+        """Mean cross-entropy of a batch in training; its gradient is written to `gradient`.
+
+        Args:
+            layers: views of θ.
+            gradient: views of ∂L/∂θ, overwritten.
+            work: holds the samples (see `read`); its `predicted` then holds the classes found.
+            targets: (batch, classes) distributions.
+            rng: draws which units dropout switches off.
+        """
+        self._drop(work, 0, rng)
+        for index, layer in enumerate(layers[:-1]):
+            np.matmul(work.inputs[index], layer.matrix, out=work.z[index])
+            self.activation.forward(work.z[index], work.outputs[index + 1], work.slopes[index])
+            self._drop(work, index + 1, rng)
+        np.matmul(work.inputs[-1], layers[-1].matrix, out=work.z[-1])
+        np.argmax(work.z[-1], axis=1, out=work.predicted)
+
+        loss = cross_entropy(work.z[-1], targets, work.column) / len(work)
+
+        # Backwards: `error` is ∂L/∂z of layer `index`. It lies where z was, which the forward
+        # pass has no more use for.
+        error = work.z[-1]
+        error *= 1 / len(work)
+        for index in reversed(range(len(layers))):
+            np.matmul(work.inputs[index].T, error, out=gradient[index].matrix)
+            if index > 0:
+                below = work.z[index - 1]
+                np.matmul(error, layers[index].weight.T, out=below)
+                below *= work.slopes[index - 1]
+                error = below
+        return loss
+
+    def probabilities(self, theta: Array, images: Array, chunk: int = 1000) -> Array:
+        """Class probabilities (samples, classes) of `images` (samples, inputs)."""
+        layers = self.layout.layers(theta)
+        result = np.empty((len(images), self.widths[-1]), self.dtype)
+        for start in range(0, len(images), chunk):
+            rows = slice(start, start + chunk)
+            result[rows] = softmax(self.forward(layers, self.read(images, rows)))
+        return result
+
+    def _drop(self, work: Workspace, index: int, rng: np.random.Generator) -> None:
+        """Inverted dropout (Srivastava et al. 2014): what stays is scaled up by 1 / (1 - rate)."""
+        rate = self.dropout[index]
+        if rate == 0:
+            return
+        keep = work.noise[index]
+        rng.random(dtype=self.dtype.type, out=keep)
+        np.greater_equal(keep, rate, out=keep)
+        keep *= 1 / (1 - rate)
+        work.outputs[index][:] *= keep
+        if index > 0:
+            work.slopes[index - 1][:] *= keep

@@ -1,0 +1,284 @@
+"""Optimizers: each moves one flat parameter vector, in place.
+
+An optimizer is a frozen value; what it remembers between steps is an explicit `State`, a dict of
+arrays that a checkpoint can save as it is. None of them knows about layers, losses or schedules.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from perceptune.nn.layout import Array
+
+State = dict[str, Array]
+
+
+class Optimizer(Protocol):
+    """A rule that turns a gradient into a move of the parameters."""
+
+    def init(self, size: int, dtype: Any = np.float32) -> State:
+        """What the optimizer remembers before its first step."""
+
+    def step(self, params: Array, gradient: Array, state: State, lr: float) -> None:
+        """Move `params` (size,) against `gradient` (size,), which is used up as scratch.
+
+        `lr` is the step size of this very step. Both arrays and `state` change in place.
+        """
+
+
+@dataclass(frozen=True)
+class Sgd:
+    """Gradient descent, on however many samples the gradient came from.
+
+    θ ← θ - lr · g
+    """
+
+    def init(self, size: int, dtype: Any = np.float32) -> State:
+        """See `Optimizer`."""
+        return {}
+
+    def step(self, params: Array, gradient: Array, state: State, lr: float) -> None:
+        """See `Optimizer`."""
+        gradient *= lr
+        params -= gradient
+
+
+@dataclass(frozen=True)
+class Momentum:
+    """Gradient descent with momentum (Polyak 1964), in PyTorch's form.
+
+    u ← μu + g
+    θ ← θ - lr · u
+
+    Keras takes lr into u; the two part ways when lr changes.
+
+    Raises:
+        ValueError: momentum outside [0, 1).
+    """
+
+    momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        _check_decay("momentum", self.momentum)
+
+    def init(self, size: int, dtype: Any = np.float32) -> State:
+        """See `Optimizer`."""
+        return {"velocity": np.zeros(size, dtype)}
+
+    def step(self, params: Array, gradient: Array, state: State, lr: float) -> None:
+        """See `Optimizer`."""
+        velocity = state["velocity"]
+        velocity *= self.momentum
+        velocity += gradient
+        np.multiply(velocity, lr, out=gradient)
+        params -= gradient
+
+
+@dataclass(frozen=True)
+class Nesterov:
+    """Momentum that looks one step ahead (Sutskever et al. 2013), in PyTorch's form.
+
+    u ← μu + g
+    θ ← θ - lr · (g + μu)
+
+    Raises:
+        ValueError: momentum outside [0, 1).
+    """
+
+    momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        _check_decay("momentum", self.momentum)
+
+    def init(self, size: int, dtype: Any = np.float32) -> State:
+        """See `Optimizer`."""
+        return {"velocity": np.zeros(size, dtype)}
+
+    def step(self, params: Array, gradient: Array, state: State, lr: float) -> None:
+        """See `Optimizer`."""
+        velocity = state["velocity"]
+        velocity *= self.momentum
+        velocity += gradient
+        gradient *= lr
+        params -= gradient
+        np.multiply(velocity, lr * self.momentum, out=gradient)
+        params -= gradient
+
+
+@dataclass(frozen=True)
+class RmsProp:
+    """RMSprop (Hinton 2012, lecture 6e), in PyTorch's form.
+
+    v ← ρv + (1-ρ)g²
+    θ ← θ - lr · g / (√v + ε)
+
+    Keras adds ε under the root.
+
+    Raises:
+        ValueError: decay outside [0, 1), or eps not above 0.
+    """
+
+    decay: float = 0.9
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        _check_decay("decay", self.decay)
+        _check_positive("eps", self.eps)
+
+    def init(self, size: int, dtype: Any = np.float32) -> State:
+        """See `Optimizer`."""
+        return {"square": np.zeros(size, dtype), "scratch": np.zeros(size, dtype)}
+
+    def step(self, params: Array, gradient: Array, state: State, lr: float) -> None:
+        """See `Optimizer`."""
+        square, scratch = state["square"], state["scratch"]
+        np.multiply(gradient, gradient, out=scratch)
+        scratch *= 1 - self.decay
+        square *= self.decay
+        square += scratch
+        np.sqrt(square, out=scratch)
+        scratch += self.eps
+        gradient /= scratch
+        gradient *= lr
+        params -= gradient
+
+
+@dataclass(frozen=True)
+class AdaGrad:
+    """AdaGrad (Duchi et al. 2011): the step shrinks with the squares of all gradients so far.
+
+    v ← v + g²
+    θ ← θ - lr · g / (√v + ε)
+
+    Raises:
+        ValueError: eps not above 0.
+    """
+
+    eps: float = 1e-10
+
+    def __post_init__(self) -> None:
+        _check_positive("eps", self.eps)
+
+    def init(self, size: int, dtype: Any = np.float32) -> State:
+        """See `Optimizer`."""
+        return {"square": np.zeros(size, dtype), "scratch": np.zeros(size, dtype)}
+
+    def step(self, params: Array, gradient: Array, state: State, lr: float) -> None:
+        """See `Optimizer`."""
+        square, scratch = state["square"], state["scratch"]
+        np.multiply(gradient, gradient, out=scratch)
+        square += scratch
+        np.sqrt(square, out=scratch)
+        scratch += self.eps
+        gradient /= scratch
+        gradient *= lr
+        params -= gradient
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma & Ba 2014, arXiv:1412.6980, Algorithm 1).
+
+    m ← β₁m + (1-β₁)g        v ← β₂v + (1-β₂)g²
+    θ ← θ - lr · m̂ / (√v̂ + ε)      with m̂ = m/(1-β₁ᵗ), v̂ = v/(1-β₂ᵗ)
+
+    Keras and scikit-learn add ε to the uncorrected √v.
+
+    Raises:
+        ValueError: a beta outside [0, 1), or eps not above 0.
+    """
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        _check_decay("beta1", self.beta1)
+        _check_decay("beta2", self.beta2)
+        _check_positive("eps", self.eps)
+
+    def init(self, size: int, dtype: Any = np.float32) -> State:
+        """See `Optimizer`."""
+        return {
+            "mean": np.zeros(size, dtype),
+            "square": np.zeros(size, dtype),
+            "steps": np.zeros(1, np.int64),
+        }
+
+    def step(self, params: Array, gradient: Array, state: State, lr: float) -> None:
+        """See `Optimizer`."""
+        # The state keeps m/(1-β₁) and v/(1-β₂): two passes fewer over all parameters. What that
+        # and the bias correction come to are two numbers, `rate` and `eps`, for the whole step.
+        state["steps"] += 1
+        steps = int(state["steps"][0])
+        mean_scale = (1 - self.beta1) / (1 - self.beta1**steps)
+        root_scale = ((1 - self.beta2) / (1 - self.beta2**steps)) ** 0.5
+        rate, eps = lr * mean_scale / root_scale, self.eps / root_scale
+        mean, square = state["mean"], state["square"]
+        mean *= self.beta1
+        mean += gradient
+        gradient *= gradient
+        square *= self.beta2
+        square += gradient
+        np.sqrt(square, out=gradient)
+        gradient += eps
+        np.divide(mean, gradient, out=gradient)
+        gradient *= rate
+        params -= gradient
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """Adam with decoupled weight decay λ (Loshchilov & Hutter 2019, arXiv:1711.05101).
+
+    θ ← (1 - lr·λ)θ, then a step of Adam
+
+    As in PyTorch and Optax, every parameter decays, biases too.
+
+    Raises:
+        ValueError: a beta outside [0, 1), eps not above 0, or weight_decay below 0.
+    """
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+
+    def __post_init__(self) -> None:
+        self._adam()
+        if not self.weight_decay >= 0:
+            raise ValueError(f"weight_decay must be 0 or more, got {self.weight_decay}")
+
+    def init(self, size: int, dtype: Any = np.float32) -> State:
+        """See `Optimizer`."""
+        return self._adam().init(size, dtype)
+
+    def step(self, params: Array, gradient: Array, state: State, lr: float) -> None:
+        """See `Optimizer`."""
+        params *= 1 - lr * self.weight_decay
+        self._adam().step(params, gradient, state, lr)
+
+    def _adam(self) -> Adam:
+        return Adam(self.beta1, self.beta2, self.eps)
+
+
+def _check_decay(name: str, value: float) -> None:
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} must be in [0, 1), got {value}")
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise ValueError(f"{name} must be above 0, got {value}")
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "sgd": Sgd,
+    "momentum": Momentum,
+    "nesterov": Nesterov,
+    "rmsprop": RmsProp,
+    "adagrad": AdaGrad,
+    "adam": Adam,
+    "adamw": AdamW,
+}

@@ -1,0 +1,43 @@
+"""What keeps weights small: penalties, decay, norms. Biases are left alone throughout.
+
+Each is a function over views of θ or of its gradient, in place.
+"""
+
+import math
+
+import numpy as np
+
+from perceptune.nn.layout import Array, Layer
+
+
+def add_penalty(layers: list[Layer], gradient: list[Layer], l1: float, l2: float) -> float:
+    """The value of l1·Σ|w| + l2/2·Σw², its gradient added to `gradient`."""
+    value = 0.0
+    for layer, slope in zip(layers, gradient, strict=True):
+        if l2:
+            value += l2 / 2 * float(np.vdot(layer.weight, layer.weight))
+            slope.weight[:] += l2 * layer.weight
+        if l1:
+            value += l1 * float(np.abs(layer.weight).sum())
+            slope.weight[:] += l1 * np.sign(layer.weight)
+    return value
+
+
+def decay(layers: list[Layer], amount: float) -> None:
+    """Shrink every weight by the share `amount`, apart from any gradient (arXiv:1711.05101)."""
+    for layer in layers:
+        layer.weight[:] *= 1 - amount
+
+
+def clip_norm(gradient: Array, limit: float) -> None:
+    """Scale `gradient` (size,) down to the Euclidean norm `limit` if it is longer."""
+    norm = math.sqrt(float(np.vdot(gradient, gradient)))
+    if norm > limit:
+        gradient *= limit / norm
+
+
+def limit_unit_norms(layers: list[Layer], limit: float) -> None:
+    """Scale each unit's incoming weights down to the norm `limit` (Srivastava et al. 2014)."""
+    for layer in layers:
+        norms = np.sqrt(np.einsum("ij,ij->j", layer.weight, layer.weight))  # (outputs,)
+        layer.weight[:] *= limit / np.maximum(norms, limit)

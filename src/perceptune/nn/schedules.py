@@ -1,0 +1,154 @@
+"""Learning-rate schedules: the step size as a function of progress through the training.
+
+A schedule gives a factor of the optimizer's `lr` and knows neither optimizer nor network.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Schedule(Protocol):
+    """A curve over the training."""
+
+    def factor(self, progress: float, epoch: float) -> float:
+        """What to multiply `lr` by.
+
+        `progress` is the share of all steps already made, 0 at the first step, below 1 at the
+        last. `epoch` counts the passes already made over the data, with fractions.
+        """
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same step size throughout."""
+
+    def factor(self, progress: float, epoch: float) -> float:
+        """See `Schedule`."""
+        return 1.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """Multiply by `gamma` after every `every` epochs.
+
+    Raises:
+        ValueError: every below 1, or gamma outside (0, 1].
+    """
+
+    every: int = 10
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ValueError(f"every must be 1 epoch or more, got {self.every}")
+        _check_fraction("gamma", self.gamma)
+
+    def factor(self, progress: float, epoch: float) -> float:
+        """See `Schedule`."""
+        # A hair is added because 3 · (1/3) steps may come out just below a whole epoch.
+        return self.gamma ** math.floor((epoch + 1e-9) / self.every)
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """Multiply by `gamma` each epoch, smoothly within it.
+
+    Raises:
+        ValueError: gamma outside (0, 1].
+    """
+
+    gamma: float = 0.95
+
+    def __post_init__(self) -> None:
+        _check_fraction("gamma", self.gamma)
+
+    def factor(self, progress: float, epoch: float) -> float:
+        """See `Schedule`."""
+        return self.gamma**epoch
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Half a cosine from 1 down to `final` (Loshchilov & Hutter 2017, arXiv:1608.03983).
+
+    Raises:
+        ValueError: final outside [0, 1].
+    """
+
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.final <= 1:
+            raise ValueError(f"final must be in [0, 1], got {self.final}")
+
+    def factor(self, progress: float, epoch: float) -> float:
+        """See `Schedule`."""
+        return self.final + (1 - self.final) * (1 + math.cos(math.pi * progress)) / 2
+
+
+@dataclass(frozen=True)
+class OneCycle:
+    """Up from `start` to 1 over the first `peak` of the training, then down to `final`.
+
+    Both ways along half a cosine (Smith & Topin 2018, arXiv:1708.07120).
+
+    Raises:
+        ValueError: peak outside (0, 1), or start or final outside [0, 1].
+    """
+
+    start: float = 0.04
+    peak: float = 0.3
+    final: float = 0.0001
+
+    def __post_init__(self) -> None:
+        if not 0 < self.peak < 1:
+            raise ValueError(f"peak must be in (0, 1), got {self.peak}")
+        for name in ("start", "final"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+
+    def factor(self, progress: float, epoch: float) -> float:
+        """See `Schedule`."""
+        if progress < self.peak:
+            low, share = self.start, 1 - progress / self.peak
+        else:
+            low, share = self.final, (progress - self.peak) / (1 - self.peak)
+        return low + (1 - low) * (1 + math.cos(math.pi * share)) / 2
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """Another schedule whose first `epochs` rise linearly from 0 (Goyal et al. 2017).
+
+    The inner schedule's own clock runs on meanwhile; the ramp multiplies it.
+
+    Raises:
+        ValueError: epochs below 0.
+    """
+
+    schedule: Schedule
+    epochs: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 0:
+            raise ValueError(f"warmup must be 0 epochs or more, got {self.epochs}")
+
+    def factor(self, progress: float, epoch: float) -> float:
+        """See `Schedule`."""
+        inner = self.schedule.factor(progress, epoch)
+        return inner * epoch / self.epochs if epoch < self.epochs else inner
+
+
+def _check_fraction(name: str, value: float) -> None:
+    if not 0 < value <= 1:
+        raise ValueError(f"{name} must be in (0, 1], got {value}")
+
+
+SCHEDULES: dict[str, type[Schedule]] = {
+    "constant": Constant,
+    "step": Step,
+    "exponential": Exponential,
+    "cosine": Cosine,
+    "one_cycle": OneCycle,
+}

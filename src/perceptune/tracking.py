@@ -1,0 +1,370 @@
+"""Where a run is recorded: in MLflow, or without it in a folder.
+
+The only module that knows MLflow, and it imports it only when a run is opened there. It knows
+nothing of networks: it is given numbers, texts and files.
+"""
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import perceptune
+from perceptune import machine
+from perceptune.errors import UserError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_OWNER_TAGS = ("pid", "process_start", "host", "boot_id")
+_LONGEST_VALUE = 6000  # characters of a parameter
+_PARAMETERS_A_BATCH = 100
+
+
+class Run(Protocol):
+    """One training's record."""
+
+    id: str | None
+    store: str
+    outcome: str
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Record settings, by dotted name."""
+
+    def log_metrics(self, metrics: Mapping[str, float], epoch: int | None = None) -> None:
+        """Record numbers, of an epoch or of the whole run."""
+
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """Record short texts."""
+
+    def log_file(self, path: Path, folder: str = "") -> None:
+        """Keep a copy of a file."""
+
+    def log_data(self, name: str, digest: str, origin: str, profile: Mapping[str, Any]) -> None:
+        """Record which data set was used; `digest` is its SHA-256."""
+
+
+@dataclass
+class FolderRun:
+    """A run that is not tracked: its files stay in a folder, its numbers are only shown."""
+
+    folder: Path
+    id: str | None = None
+    store: str = "none (tracking.enabled=false)"
+    outcome: str = "finished"
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """See `Run`."""
+
+    def log_metrics(self, metrics: Mapping[str, float], epoch: int | None = None) -> None:
+        """See `Run`."""
+
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """See `Run`."""
+
+    def log_file(self, path: Path, folder: str = "") -> None:
+        """See `Run`."""
+        target = self.folder / folder
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, target)
+
+    def log_data(self, name: str, digest: str, origin: str, profile: Mapping[str, Any]) -> None:
+        """See `Run`."""
+
+
+@dataclass
+class MlflowRun:
+    """A run in an MLflow store, written through the client alone."""
+
+    client: "MlflowClient"
+    id: str | None
+    store: str
+    outcome: str = "finished"
+    logged_epochs: int = 0
+    """Epochs that an earlier process has recorded already; they are not written twice."""
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """See `Run`."""
+        from mlflow.entities import Param
+
+        entries = [Param(key, _as_text(value)[:_LONGEST_VALUE]) for key, value in params.items()]
+        for start in range(0, len(entries), _PARAMETERS_A_BATCH):
+            self._batch(params=entries[start : start + _PARAMETERS_A_BATCH])
+
+    def log_metrics(self, metrics: Mapping[str, float], epoch: int | None = None) -> None:
+        """See `Run`."""
+        from mlflow.entities import Metric
+
+        if epoch is not None and epoch <= self.logged_epochs:
+            return
+        now = time.time_ns() // 1_000_000
+        self._batch(metrics=[Metric(k, float(v), now, epoch or 0) for k, v in metrics.items()])
+
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """See `Run`."""
+        from mlflow.entities import RunTag
+
+        self._batch(tags=[RunTag(key, value) for key, value in tags.items()])
+
+    def log_file(self, path: Path, folder: str = "") -> None:
+        """See `Run`."""
+        self.client.log_artifact(self.id, str(path), folder or None)
+
+    def log_data(self, name: str, digest: str, origin: str, profile: Mapping[str, Any]) -> None:
+        """See `Run`."""
+        from mlflow.entities import Dataset, DatasetInput
+
+        entry = Dataset(
+            name=name,
+            digest=digest[:36],  # as long as MLflow's column
+            source_type="local",
+            source=json.dumps({"origin": origin}),
+            profile=json.dumps(profile),
+        )
+        self.client.log_inputs(self.id, [DatasetInput(entry)])
+        self.log_tags({"data.sha256": digest})
+
+    def _batch(self, **entries: Any) -> None:
+        self.client.log_batch(self.id, **entries)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where runs go: a store and an experiment in it."""
+
+    uri: str
+    experiment: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Several runs started by one command; their parent is opened by the first that gets so far.
+
+    Attributes:
+        folder: a folder that all their processes share while the command runs.
+        name: the parent's name.
+        owner: `machine.identity` of the process that started them.
+    """
+
+    folder: Path
+    name: str
+    owner: Mapping[str, str] = field(default_factory=machine.identity)
+
+    def save(self) -> None:
+        """Leave a note in the folder for the processes of the group."""
+        note = {"name": self.name, "owner": dict(self.owner)}
+        (self.folder / "group.json").write_text(json.dumps(note))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Group":
+        """The group whose folder this is."""
+        return cls(folder, **json.loads((folder / "group.json").read_text()))
+
+
+@contextmanager
+def open_run(
+    place: Place,
+    *,
+    name: str,
+    tags: Mapping[str, str],
+    group: Group | None = None,
+    run_id: str | None = None,
+    borrowed: bool = False,
+) -> Iterator[MlflowRun]:
+    """A run that is closed truthfully however the block ends.
+
+    Args:
+        place: the store and experiment, made if they do not exist.
+        name: the run's name, for a new one.
+        tags: recorded at once, beside the process that owns the run.
+        group: the command it is part of.
+        run_id: an existing run to go on with.
+        borrowed: whoever made that run also closes it.
+
+    Raises:
+        UserError: the store cannot be opened, or has no such run.
+    """
+    with _errors_of(place):
+        client, experiment_id, parent = _prepare(place, group)
+        if run_id is None:
+            parent_tag = {"mlflow.parentRunId": parent} if parent else {}
+            run_id = client.create_run(
+                experiment_id,
+                tags={**_context_tags(), **machine.identity(), **tags, **parent_tag},
+                run_name=name,
+            ).info.run_id
+            run = MlflowRun(client, run_id, place.uri)
+        else:
+            run = _reopen(client, run_id, place, tags, borrowed)
+    try:
+        yield run
+    except BaseException as error:
+        by_signal = isinstance(error, KeyboardInterrupt | SystemExit)
+        run.outcome = getattr(error, "outcome", "failed")
+        reason = "interrupted" if by_signal else f"{type(error).__name__}: {error}"
+        _close(run, "KILLED" if by_signal else "FAILED", borrowed, {"reason": reason[:500]})
+        raise
+    _close(run, "FINISHED", borrowed, {})
+
+
+def close_group(group: Group, *, failed: bool) -> None:
+    """Close the parent of a group, if any of its runs got so far as to need one."""
+    note = group.folder / "parent.json"
+    if not note.exists():
+        return
+    parent = json.loads(note.read_text())
+    client = _client(parent["uri"])
+    client.set_tag(parent["run_id"], "outcome", "failed" if failed else "finished")
+    client.set_terminated(parent["run_id"], "FAILED" if failed else "FINISHED")
+
+
+def close_dead_runs(client: "MlflowClient", experiment_id: str) -> None:
+    """End the runs whose process was killed: nobody else will. Live ones are left alone."""
+    for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
+        owner = {key: run.data.tags.get(key, "") for key in _OWNER_TAGS}
+        if owner["pid"] and not machine.may_be_alive(owner):
+            client.set_tag(run.info.run_id, "outcome", "failed")
+            client.set_tag(run.info.run_id, "reason", f"process {owner['pid']} was killed")
+            client.set_terminated(run.info.run_id, "FAILED")
+
+
+def _prepare(place: Place, group: Group | None) -> tuple["MlflowClient", str, str | None]:
+    """Client, experiment and parent; one process at a time, or MLflow's first start fails."""
+    local = _sqlite_file(place.uri)
+    if local:
+        from filelock import FileLock
+
+        local.parent.mkdir(parents=True, exist_ok=True)
+        lock: Any = FileLock(f"{local}.lock")
+    else:
+        lock = nullcontext()
+    with lock:
+        client = _client(place.uri)
+        experiment_id = _experiment(client, place, local)
+        close_dead_runs(client, experiment_id)
+        return client, experiment_id, _parent(client, experiment_id, place, group)
+
+
+def _client(uri: str) -> "MlflowClient":
+    # Nothing of a user's training is reported to anyone, unless the user has said so.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri)
+
+
+def _experiment(client: "MlflowClient", place: Place, local: Path | None) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(place.experiment)
+    if found is None:
+        # MLflow's own default would put artifacts below whatever folder a process starts in.
+        artifacts = (local.parent / "artifacts").as_uri() if local else None
+        try:
+            return str(client.create_experiment(place.experiment, artifact_location=artifacts))
+        except MlflowException:
+            found = client.get_experiment_by_name(place.experiment)  # somebody was faster
+            if found is None:
+                raise
+    if found.lifecycle_stage != "active":
+        raise UserError(
+            f"tracking.experiment={place.experiment} was deleted in the store; "
+            "restore it there or choose another name"
+        )
+    return str(found.experiment_id)
+
+
+def _parent(
+    client: "MlflowClient", experiment_id: str, place: Place, group: Group | None
+) -> str | None:
+    if group is None:
+        return None
+    from filelock import FileLock
+
+    note = group.folder / "parent.json"
+    with FileLock(group.folder / "lock"):
+        if not note.exists():
+            tags = {**_context_tags(), **group.owner, "kind": "multirun"}
+            parent = client.create_run(experiment_id, tags=tags, run_name=group.name)
+            note.write_text(json.dumps({"uri": place.uri, "run_id": parent.info.run_id}))
+    return str(json.loads(note.read_text())["run_id"])
+
+
+def _reopen(
+    client: "MlflowClient", run_id: str, place: Place, tags: Mapping[str, str], borrowed: bool
+) -> MlflowRun:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client.get_run(run_id)
+    except MlflowException:
+        raise UserError(f"run {run_id} does not exist in {place.uri}") from None
+    if not borrowed:
+        owner = {key: found.data.tags.get(key, "") for key in _OWNER_TAGS}
+        if found.info.status == "RUNNING" and owner["pid"] and machine.may_be_alive(owner):
+            raise UserError(f"run {run_id} is still being trained, by process {owner['pid']}")
+        client.update_run(run_id, status="RUNNING")
+        for stale in ("outcome", "reason"):
+            if stale in found.data.tags:
+                client.delete_tag(run_id, stale)
+        tags = {**tags, **machine.identity()}
+    history = client.get_metric_history(run_id, "train/loss")
+    run = MlflowRun(client, run_id, place.uri)
+    run.logged_epochs = max((entry.step for entry in history), default=0)
+    run.log_tags(tags)
+    return run
+
+
+def _close(run: MlflowRun, status: str, borrowed: bool, tags: Mapping[str, str]) -> None:
+    run.log_tags({"outcome": run.outcome, **tags})
+    if not borrowed:
+        run.client.set_terminated(run.id, status)
+
+
+@contextmanager
+def _errors_of(place: Place) -> Iterator[None]:
+    """A store that cannot be reached is the user's to mend."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"tracking.uri={place.uri} cannot be used: {reason}") from error
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def _context_tags() -> dict[str, str]:
+    """What MLflow's own `start_run` would note, and the version."""
+    commit = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.strip()
+    tags = {
+        "mlflow.source.name": "perceptune",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": os.environ.get("USER", "unknown"),
+        "perceptune.version": perceptune.__version__,
+    }
+    return tags | ({"mlflow.source.git.commit": commit} if commit else {})
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
