@@ -25,7 +25,7 @@ def load(path: Path, *, cache: Path | None = None) -> Dataset:
     Raises:
         UserError: no such file, or one without these four arrays.
     """
-    path = path.expanduser()
+    path = path.expanduser().absolute()
     mark = fingerprint(path, remedy=f"{FORM}; {REMEDY}")
     return cached("npz", [mark], lambda: _decode(path), cache=cache, origin=str(path))
 

@@ -5,6 +5,7 @@ It knows neither what is in the files nor which data sets there are.
 
 import errno
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -148,8 +149,18 @@ class _Meter:
         self._task = self._progress.add_task(name, total=None)
         self._timeout = timeout
         self._received = 0
-        self._started: float | None = None  # at the first byte: connecting has its own timeout
-        self.total = 0  # bytes; pooch sets it from the answer's head
+        self._started = math.inf
+        self._total = 0
+
+    @property
+    def total(self) -> int:
+        """Bytes that the answer's head announces; 0 when it does not say."""
+        return self._total
+
+    @total.setter
+    def total(self, count: int) -> None:
+        self._total = count
+        self._started = time.monotonic()  # the head is here: from now on bytes should flow
 
     def __enter__(self) -> "_Meter":
         self._progress.start()
@@ -170,15 +181,14 @@ class _Meter:
             TimeoutError: the mirror is slower than any that is worth waiting for.
         """
         self._received += count
-        self._started = self._started or time.monotonic()
         seconds = time.monotonic() - self._started
         if seconds > self._timeout and self._received < seconds * SLOWEST_BYTES_PER_SECOND:
             raise TimeoutError(errno.ETIMEDOUT, "timed out")
-        self._progress.update(self._task, completed=self._received, total=self.total or None)
+        self._progress.update(self._task, completed=self._received, total=self._total or None)
 
     def reset(self) -> None:
         """Pooch starts again at nothing just before it reports the whole."""
-        self._received, self._started = 0, None
+        self._received, self._started = 0, math.inf
 
     def close(self) -> None:
         """Nothing: the bar ends with the `with` block."""

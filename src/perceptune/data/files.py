@@ -4,6 +4,7 @@ It knows nothing of what stands in them.
 """
 
 import hashlib
+import stat
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,15 +18,15 @@ def fingerprint(path: Path, *, remedy: str) -> str:
     files for every trial.
 
     Raises:
-        UserError: no such file, a folder, or not readable; `remedy` ends the line.
+        UserError: no such file, none that can be read, or something else than a file; `remedy` ends the line.
     """
     try:
         status = path.stat()
-        return _sha256(path, status.st_size, status.st_mtime_ns)
+        if not stat.S_ISREG(status.st_mode):  # a named pipe would be waited for, forever
+            raise UserError(f"{path} is a folder or a device, expected a file; {remedy}")
+        return _sha256(path.resolve(), status.st_size, status.st_mtime_ns)
     except FileNotFoundError:
         raise UserError(f"no file {path}; {remedy}") from None
-    except IsADirectoryError:
-        raise UserError(f"{path} is a folder, expected a file; {remedy}") from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {reason(error)}; {remedy}") from None
 

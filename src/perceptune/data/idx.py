@@ -68,7 +68,7 @@ def load(
         place = cache_folder(cache) / "downloads" / kind.name
         paths = fetch(kind.packed, mirrors=mirrors or kind.mirrors, folder=place, timeout=timeout)
     else:
-        place, paths = _find(kind, folder.expanduser())
+        place, paths = _find(kind, folder.expanduser().absolute())
     fingerprints = [_verify(kind, file, path) for file, path in paths.items()]
     return cached(
         kind.name, fingerprints, lambda: _decode(kind, paths), cache=cache, origin=str(place)
@@ -146,9 +146,9 @@ def _decode(kind: IdxSet, paths: Mapping[str, Path]) -> Decoded:
                 f"{len(kind.classes)}; {remedy}"
             )
     return Decoded(
-        images=arrays["images"].reshape(60_000, -1),
+        images=arrays["images"].reshape(-1, 28 * 28),
         labels=arrays["labels"],
-        test_images=arrays["test_images"].reshape(10_000, -1),
+        test_images=arrays["test_images"].reshape(-1, 28 * 28),
         test_labels=arrays["test_labels"],
         shape=(28, 28),
         classes=kind.classes,

@@ -56,8 +56,8 @@ def split(dataset: Dataset, *, validation: float, seed: int) -> Split:
         seed: Of the two draws.
 
     Raises:
-        UserError: `validation` is none of these, or a class would be left without a training
-            image; or a negative seed.
+        UserError: `validation` is none of these, a class would be left without a training
+            image, or the seed is negative.
     """
     if seed < 0:
         raise UserError(f"data.split_seed={seed} is below 0; set data.split_seed to 0 or above")
@@ -144,7 +144,7 @@ def _shares(sizes: np.ndarray, count: int) -> np.ndarray:
     can differ between machines; ties go to the lower class.
     """
     sizes = sizes.astype(np.int64)
-    shares = np.minimum(count * sizes // sizes.sum(), sizes - 1)
+    shares: np.ndarray = np.minimum(count * sizes // sizes.sum(), sizes - 1)
     remainders = count * sizes - shares * sizes.sum()
     while (missing := count - int(shares.sum())) > 0:
         spare = shares < sizes - 1

@@ -25,7 +25,7 @@ def load(path: Path, *, cache: Path | None = None) -> Dataset:
     Raises:
         UserError: no such file, or what it holds is no such table; says line and column.
     """
-    path = path.expanduser()
+    path = path.expanduser().absolute()
     mark = fingerprint(path, remedy="set data.path to a CSV file with label,pixel0,pixel1,…")
     return cached("csv", [mark], lambda: _decode(path), cache=cache, origin=str(path))
 
