@@ -1,0 +1,159 @@
+"""The cache of decoded data sets: each written once, whole or not at all, then memory-mapped.
+
+It knows neither what a source file looks like nor where it came from, only its fingerprint.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from perceptune.data.dataset import ARRAYS, Dataset, Decoded, finish
+from perceptune.data.files import reason
+
+FORMAT = 1  # raise it when what decoding yields, or the layout of an entry, changes
+META = "meta.json"
+
+log = logging.getLogger(__name__)
+
+
+def cache_folder(cache: Path | None = None) -> Path:
+    """The given folder, else PERCEPTUNE_CACHE_DIR, else the operating system's place for caches."""
+    chosen = cache or os.environ.get("PERCEPTUNE_CACHE_DIR")
+    if not chosen:
+        import pooch  # 0.1 s
+
+        chosen = pooch.os_cache("perceptune")
+    return Path(chosen).expanduser().resolve()
+
+
+def cached(
+    name: str,
+    fingerprints: Sequence[str],
+    decode: Callable[[], Decoded],
+    *,
+    cache: Path | None,
+    origin: str,
+) -> Dataset:
+    """The data set of these source files: from the cache, or decoded into it first.
+
+    Any number of processes may ask at the same time; one decodes and the others wait. Where the
+    cache cannot be written, the arrays stay in memory, with a warning.
+
+    Raises:
+        UserError: whatever `decode` raises.
+    """
+    key = hashlib.sha256("\n".join([f"{FORMAT} {name}", *fingerprints]).encode()).hexdigest()[:32]
+    entry = cache_folder(cache) / "decoded" / key
+    dataset = _read(entry, origin)
+    if dataset is not None:
+        return dataset
+    fresh: Dataset | None = None
+    try:
+        with _lock(entry):
+            dataset = _read(entry, origin)  # another process may have been first
+            if dataset is None:
+                fresh = finish(decode(), name=name, origin=origin)
+                _write(entry, fresh)
+                dataset = _read(entry, origin)
+    except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
+        log.warning(
+            "cannot cache %s in %s (%s): it is decoded again at every start and not shared; "
+            "set PERCEPTUNE_CACHE_DIR to a folder that can be written",
+            name,
+            entry.parent,
+            reason(error),
+        )
+    return dataset or fresh or finish(decode(), name=name, origin=origin)
+
+
+def _lock(entry: Path) -> Any:
+    """A lock that the operating system drops when its holder dies, however it dies."""
+    from filelock import FileLock  # 0.1 s
+
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(entry.with_name(entry.name + ".lock"))
+
+
+def _write(entry: Path, dataset: Dataset) -> None:
+    """Write beside the entry, then rename: whoever looks sees a whole entry or none.
+
+    Only the lock's holder comes here, so other half-written folders belong to the dead.
+    """
+    for leftover in entry.parent.glob(f".{entry.name}.*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{entry.name}.", dir=entry.parent))
+    try:
+        whole = work / "whole"
+        whole.mkdir()
+        for name, array in dataset.arrays().items():
+            np.save(whole / f"{name}.npy", array, allow_pickle=False)
+        (whole / META).write_text(json.dumps(_meta(dataset, whole), indent=2), encoding="utf-8")
+        if entry.exists():  # damaged, else it would have been read
+            entry.rename(work / "damaged")
+        whole.rename(entry)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _meta(dataset: Dataset, folder: Path) -> dict[str, Any]:
+    return {
+        "name": dataset.name,
+        "shape": dataset.shape,
+        "classes": dataset.classes,
+        "pixel_max": dataset.pixel_max,
+        "digest": dataset.digest,
+        "bytes": {file.name: file.stat().st_size for file in folder.glob("*.npy")},
+    }
+
+
+def _read(entry: Path, origin: str) -> Dataset | None:
+    """Open an entry; None when there is none, or when it is not what was once written."""
+    try:
+        return replace(_open(entry), origin=origin) if entry.exists() else None
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+        log.warning("the cache entry %s is damaged and made anew: %s", entry, reason(error))
+        return None
+
+
+def _open(entry: Path) -> Dataset:
+    meta = json.loads((entry / META).read_text(encoding="utf-8"))
+    for file, size in meta["bytes"].items():
+        found = (entry / file).stat().st_size
+        if found != size:
+            raise ValueError(f"{file} has {found} bytes, {size} were written")
+    arrays = {
+        name: np.load(entry / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        for name in ARRAYS
+        if f"{name}.npy" in meta["bytes"]
+    }
+    height, width = meta["shape"]
+    _check(arrays, height * width)
+    return Dataset(
+        name=meta["name"],
+        images=arrays["images"],
+        labels=arrays["labels"],
+        test_images=arrays.get("test_images"),
+        test_labels=arrays.get("test_labels"),
+        shape=(height, width),
+        classes=tuple(meta["classes"]),
+        pixel_max=meta["pixel_max"],
+        digest=meta["digest"],
+        origin="",
+    )
+
+
+def _check(arrays: dict[str, np.ndarray], pixels: int) -> None:
+    for images, labels in (("images", "labels"), ("test_images", "test_labels")):
+        if images in arrays:
+            expected = (len(arrays[labels]), pixels)
+            if arrays[images].shape != expected or arrays[images].dtype != np.uint8:
+                raise ValueError(f"{images} has shape {arrays[images].shape}, expected {expected}")

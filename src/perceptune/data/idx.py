@@ -1,0 +1,239 @@
+"""MNIST and Fashion-MNIST: four IDX files each, from a folder or from the mirrors.
+
+It refuses to read a file that is not byte for byte the published one.
+"""
+
+import gzip
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from perceptune.data.cache import cache_folder, cached
+from perceptune.data.dataset import Dataset, Decoded, numbered
+from perceptune.data.download import fetch
+from perceptune.data.files import fingerprint, reason
+from perceptune.errors import UserError
+
+# File → the array that it holds, and its shape.
+CONTENTS: dict[str, tuple[str, tuple[int, ...]]] = {
+    "train-images-idx3-ubyte.gz": ("images", (60_000, 28, 28)),
+    "train-labels-idx1-ubyte.gz": ("labels", (60_000,)),
+    "t10k-images-idx3-ubyte.gz": ("test_images", (10_000, 28, 28)),
+    "t10k-labels-idx1-ubyte.gz": ("test_labels", (10_000,)),
+}
+
+
+@dataclass(frozen=True)
+class IdxSet:
+    """A published data set of four IDX files.
+
+    Attributes:
+        name: Its key in the table of sources.
+        title: Its name in messages.
+        classes: Names of the classes.
+        mirrors: Addresses that a file's name can follow.
+        packed: SHA-256 of each .gz file.
+        unpacked: SHA-256 of each file without .gz, where one is known.
+    """
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    mirrors: tuple[str, ...]
+    packed: Mapping[str, str]
+    unpacked: Mapping[str, str]
+
+
+def load(
+    kind: IdxSet,
+    *,
+    folder: Path | None = None,
+    cache: Path | None = None,
+    mirrors: Sequence[str] | None = None,
+    timeout: float = 10.0,
+) -> Dataset:
+    """Read the set from `folder`, or download it into the cache first where that is None.
+
+    Both sets name their files alike, so a folder may hold them as `<folder>/mnist` and
+    `<folder>/fashion_mnist`. Files may lie there unpacked, without .gz.
+
+    Raises:
+        UserError: a file is missing, cannot be had, or is not the published one.
+    """
+    if folder is None:
+        place = cache_folder(cache) / "downloads" / kind.name
+        paths = fetch(kind.packed, mirrors=mirrors or kind.mirrors, folder=place, timeout=timeout)
+    else:
+        place, paths = _find(kind, folder.expanduser().absolute())
+    fingerprints = [_verify(kind, file, path) for file, path in paths.items()]
+    return cached(
+        kind.name, fingerprints, lambda: _decode(kind, paths), cache=cache, origin=str(place)
+    )
+
+
+def read(path: Path, shape: tuple[int, ...], *, remedy: str) -> np.ndarray:
+    """The array of an IDX file of unsigned bytes, packed by gzip or not.
+
+    The head is 0, 0, 8 (unsigned byte), the number of axes, then each length as a big-endian
+    32-bit integer (format described on the MNIST page of LeCun, Cortes and Burges).
+
+    Raises:
+        UserError: not IDX, not of this shape, cut off or too long; `remedy` ends the line.
+    """
+    try:
+        raw = path.read_bytes()
+        raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path} cannot be unpacked: {reason(error)}; {remedy}") from None
+    head = bytes([0, 0, 8, len(shape)]) + b"".join(n.to_bytes(4, "big") for n in shape)
+    if raw[: len(head)] != head:
+        found = raw[: len(head)].hex(" ", 4) or "nothing"
+        raise UserError(
+            f"{path} is not an IDX file of shape {shape}: expected it to begin with "
+            f"{head.hex(' ', 4)}, found {found}; {remedy}"
+        )
+    size = len(head) + math.prod(shape)
+    if len(raw) != size:
+        raise UserError(f"{path} holds {len(raw)} bytes, expected {size}; {remedy}")
+    return np.frombuffer(raw, np.uint8, offset=len(head)).reshape(shape)
+
+
+def _find(kind: IdxSet, folder: Path) -> tuple[Path, dict[str, Path]]:
+    """Where in `folder` the four files are, each packed or not."""
+    remedy = (
+        f"put the four {kind.title} files there, or unset PERCEPTUNE_DATA_DIR and data.dir to "
+        f"download them"
+    )
+    try:
+        place = folder / kind.name if (folder / kind.name).is_dir() else folder
+        paths = {}
+        for file in CONTENTS:
+            candidates = (place / file, place / file.removesuffix(".gz"))
+            paths[file] = next((path for path in candidates if path.is_file()), place)
+            if paths[file] == place:
+                raise UserError(f"no file {place / file}; {remedy}")
+    except OSError as error:
+        raise UserError(f"cannot look into {folder}: {reason(error)}; {remedy}") from None
+    return place, paths
+
+
+def _verify(kind: IdxSet, file: str, path: Path) -> str:
+    """The file's SHA-256, after a look at the published one."""
+    remedy = _remedy(kind)
+    found = fingerprint(path, remedy=remedy)
+    known = kind.packed.get(path.name) or kind.unpacked.get(file)
+    if known not in (found, None):
+        raise UserError(
+            f"{path} is not {kind.title}'s {path.name}: expected SHA-256 {known}, "
+            f"found {found} ({path.stat().st_size} bytes); {remedy}"
+        )
+    return found
+
+
+def _decode(kind: IdxSet, paths: Mapping[str, Path]) -> Decoded:
+    remedy = _remedy(kind)
+    arrays = {
+        array: read(paths[file], shape, remedy=remedy) for file, (array, shape) in CONTENTS.items()
+    }
+    for file, (array, shape) in CONTENTS.items():
+        if len(shape) == 1 and (highest := int(arrays[array].max())) >= len(kind.classes):
+            raise UserError(
+                f"{paths[file]} has the label {highest}, expected labels below "
+                f"{len(kind.classes)}; {remedy}"
+            )
+    return Decoded(
+        images=arrays["images"].reshape(-1, 28 * 28),
+        labels=arrays["labels"],
+        test_images=arrays["test_images"].reshape(-1, 28 * 28),
+        test_labels=arrays["test_labels"],
+        shape=(28, 28),
+        classes=kind.classes,
+    )
+
+
+def _remedy(kind: IdxSet) -> str:
+    return (
+        f"put the original {kind.title} file in its place, or unset PERCEPTUNE_DATA_DIR and "
+        f"data.dir to download it"
+    )
+
+
+MNIST = IdxSet(
+    name="mnist",
+    title="MNIST",
+    classes=numbered(10),
+    mirrors=(
+        "https://ossci-datasets.s3.amazonaws.com/mnist",
+        "https://storage.googleapis.com/cvdf-datasets/mnist",
+    ),
+    # Of the real files, and the same as TensorFlow Datasets publishes.
+    packed={
+        "train-images-idx3-ubyte.gz": (
+            "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"
+        ),
+        "train-labels-idx1-ubyte.gz": (
+            "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"
+        ),
+        "t10k-images-idx3-ubyte.gz": (
+            "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"
+        ),
+        "t10k-labels-idx1-ubyte.gz": (
+            "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"
+        ),
+    },
+    unpacked={
+        "train-images-idx3-ubyte.gz": (
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"
+        ),
+        "train-labels-idx1-ubyte.gz": (
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"
+        ),
+        "t10k-images-idx3-ubyte.gz": (
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"
+        ),
+        "t10k-labels-idx1-ubyte.gz": (
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
+        ),
+    },
+)
+
+FASHION_MNIST = IdxSet(
+    name="fashion_mnist",
+    title="Fashion-MNIST",
+    classes=(
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    ),
+    mirrors=(
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+        "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion",
+    ),
+    # As TensorFlow Datasets and torchvision publish them.
+    packed={
+        "train-images-idx3-ubyte.gz": (
+            "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"
+        ),
+        "train-labels-idx1-ubyte.gz": (
+            "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"
+        ),
+        "t10k-images-idx3-ubyte.gz": (
+            "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"
+        ),
+        "t10k-labels-idx1-ubyte.gz": (
+            "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"
+        ),
+    },
+    unpacked={},  # nobody publishes them: head, length and labels are checked alone
+)

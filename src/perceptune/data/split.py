@@ -1,0 +1,155 @@
+"""Training, validation and test parts of a data set: stratified, seeded, as row numbers.
+
+It copies no image and knows no source: every part shares the set's own arrays.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from perceptune.data.dataset import Dataset
+from perceptune.errors import UserError
+
+TEST_FRACTION = 0.2  # of a set that comes without a test part
+CHUNK = 1024  # rows scaled to float64 at a time: 6 MB for 28 × 28
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows of the arrays that all parts share.
+
+    Attributes:
+        images: (n_total, pixels) uint8, the whole array.
+        labels: (n_total,) uint8, the whole array.
+        rows: (n,) int64, ascending: the rows that belong to this part.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        """Number of images in this part."""
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class Split:
+    """The three parts; `validation` is None when none was asked for."""
+
+    train: Part
+    validation: Part | None
+    test: Part
+
+
+def split(dataset: Dataset, *, validation: float, seed: int) -> Split:
+    """Divide a data set; every class keeps its share in every part.
+
+    A set without a test part gives 20 % of its images to one; which, depends on `seed` alone
+    and not on `validation`. The same arguments give the same rows on every machine.
+
+    Args:
+        dataset: What to divide.
+        validation: How much of what is not test goes to validation: a fraction in (0, 1), a
+            whole count from 1 (met exactly), or 0 for none.
+        seed: Of the two draws.
+
+    Raises:
+        UserError: `validation` is none of these, a class would be left without a training
+            image, or the seed is negative.
+    """
+    if seed < 0:
+        raise UserError(f"data.split_seed={seed} is below 0; set data.split_seed to 0 or above")
+    test_rng, validation_rng = np.random.default_rng(seed).spawn(2)
+    rows = np.arange(len(dataset.labels), dtype=np.int64)
+    if dataset.test_images is not None and dataset.test_labels is not None:
+        test_rows = np.arange(len(dataset.test_labels), dtype=np.int64)
+        test = Part(dataset.test_images, dataset.test_labels, test_rows)
+    else:
+        count = round(TEST_FRACTION * len(rows))
+        rows, test_rows = _hold_out(
+            dataset, rows, count, test_rng, "the test part of 20 %", "use more images"
+        )
+        test = Part(dataset.images, dataset.labels, test_rows)
+    held_out: Part | None = None
+    if count := _count(validation, len(rows)):
+        what = f"data.validation={validation:.10g}"
+        rows, validation_rows = _hold_out(
+            dataset, rows, count, validation_rng, what, "set data.validation lower"
+        )
+        held_out = Part(dataset.images, dataset.labels, validation_rows)
+    return Split(Part(dataset.images, dataset.labels, rows), held_out, test)
+
+
+def moments(part: Part) -> tuple[float, float]:
+    """Mean and standard deviation (over n, not n - 1) of the part's raw pixel values.
+
+    Whole numbers sum to an exact float64 here (60,000 images of 28 × 28 reach 3·10¹², the limit
+    is 2⁵³), so the order of the rows cannot matter.
+    """
+    total = squares = 0.0
+    for start in range(0, len(part), CHUNK):
+        pixels = part.images[part.rows[start : start + CHUNK]].astype(np.float64).ravel()
+        total += float(pixels.sum())
+        squares += float(pixels @ pixels)
+    count = len(part) * part.images.shape[1]
+    mean = total / count
+    return mean, math.sqrt(max(squares / count - mean * mean, 0.0))
+
+
+def _count(validation: float, available: int) -> int:
+    """Number of validation images."""
+    rule = f"a fraction below 1 or a whole count below {available}; 0 for none"
+    if not math.isfinite(validation) or validation < 0 or validation >= available:
+        raise UserError(
+            f"data.validation={validation:.10g} is out of range; set data.validation to {rule}"
+        )
+    if validation < 1:
+        count = round(validation * available)
+        if validation > 0 and count == 0:
+            raise UserError(
+                f"data.validation={validation:.10g} of {available} images is not one image; set "
+                f"data.validation to {rule}"
+            )
+        return count
+    if validation != int(validation):
+        raise UserError(
+            f"data.validation={validation:.10g} is not a whole count; set data.validation to {rule}"
+        )
+    return int(validation)
+
+
+def _hold_out(
+    dataset: Dataset, rows: np.ndarray, count: int, rng: np.random.Generator, what: str, remedy: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Divide `rows` (ascending) into those that stay and `count` that go, both ascending."""
+    labels = np.asarray(dataset.labels)[rows]
+    present, sizes = np.unique(labels, return_counts=True)
+    if count < 1 or count > len(rows) - len(present):
+        raise UserError(
+            f"{what} cannot be taken from {len(rows)} images of {len(present)} classes, since "
+            f"every class must keep one to train on; {remedy}"
+        )
+    gone = np.zeros(len(rows), dtype=bool)
+    for label, share in zip(present, _shares(sizes, count), strict=True):
+        gone[rng.permutation(np.flatnonzero(labels == label))[:share]] = True
+    return rows[~gone], rows[gone]
+
+
+def _shares(sizes: np.ndarray, count: int) -> np.ndarray:
+    """How many of each class to take so that they sum to `count`, and each leaves one behind.
+
+    The method of largest remainders (Hamilton), in whole numbers so that no rounding of floats
+    can differ between machines; ties go to the lower class.
+    """
+    sizes = sizes.astype(np.int64)
+    shares: np.ndarray = np.minimum(count * sizes // sizes.sum(), sizes - 1)
+    remainders = count * sizes - shares * sizes.sum()
+    while (missing := count - int(shares.sum())) > 0:
+        spare = shares < sizes - 1
+        # lexsort: the last key counts first, so classes with nothing to spare come last.
+        order = np.lexsort((-remainders, ~spare))[: min(missing, int(spare.sum()))]
+        shares[order] += 1
+        remainders[order] -= sizes.sum()
+    return shares

@@ -1,0 +1,131 @@
+"""Tables of digits: Kaggle's CSV, one image a row, `label,pixel0,pixel1,…`, header optional.
+
+It knows no particular data set: images of any square size, and as many classes as labels say.
+"""
+
+import math
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from perceptune.data.cache import cached
+from perceptune.data.dataset import Dataset, Decoded, numbered
+from perceptune.data.files import fingerprint, reason
+from perceptune.errors import UserError
+
+FORM = "expected label,pixel0,pixel1,… with whole numbers from 0 to 255"
+
+
+def load(path: Path, *, cache: Path | None = None) -> Dataset:
+    """Read a CSV file; labels 0 … max become that many classes, at least two.
+
+    Raises:
+        UserError: no such file, or what it holds is no such table; says line and column.
+    """
+    path = path.expanduser().absolute()
+    mark = fingerprint(path, remedy="set data.path to a CSV file with label,pixel0,pixel1,…")
+    return cached("csv", [mark], lambda: _decode(path), cache=cache, origin=str(path))
+
+
+def _decode(path: Path) -> Decoded:
+    try:
+        skip, columns = _first_row(path)
+        table = _parse(path, skip)
+    except (ValueError, Warning, OSError) as error:  # UnicodeDecodeError is a ValueError
+        _raise_first_fault(path)
+        raise UserError(f"{path} cannot be read: {reason(error)}; {FORM}") from None
+    if table.shape[1] != columns:
+        _raise_first_fault(path)
+    side = math.isqrt(columns - 1)
+    labels = table[:, 0].copy()
+    if labels.max() < 1:
+        raise UserError(f"{path} has only label 0; expected at least two classes, 0 and 1")
+    return Decoded(
+        images=table[:, 1:].copy(),
+        labels=labels,
+        shape=(side, side),
+        classes=numbered(int(labels.max()) + 1),
+    )
+
+
+def _parse(path: Path, skip: int) -> np.ndarray:
+    """NumPy's C parser: strict about range and row length, but its messages name other rows.
+
+    Returns:
+        (rows, columns) uint8.
+
+    Raises:
+        ValueError, UserWarning: anything is wrong.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # an empty table, an integer written as a float
+        return np.loadtxt(
+            path,
+            dtype=np.uint8,
+            delimiter=",",
+            quotechar='"',
+            comments=None,
+            skiprows=skip,
+            ndmin=2,
+            encoding="utf-8-sig",
+        )
+
+
+def _first_row(path: Path) -> tuple[int, int]:
+    """How many lines the header takes (0: there is none), and the number of columns.
+
+    Raises:
+        UserError: empty, no label column, or no square number of pixels.
+    """
+    line, cells = next(_rows(path), (1, []))
+    if not cells:
+        raise UserError(f"{path} is empty; {FORM}")
+    header = not re.fullmatch(r"[-+]?\d*\.?\d+(e[-+]?\d+)?", cells[0], re.IGNORECASE)
+    if header and cells[0].lower() != "label":
+        raise UserError(
+            f"{path}, line {line}: the first column is {_quote(cells[0])}, expected a column "
+            f"'label'; {FORM}"
+        )
+    pixels = len(cells) - 1
+    if pixels < 1 or math.isqrt(pixels) ** 2 != pixels:
+        raise UserError(
+            f"{path}, line {line}: {len(cells)} columns, expected a label and a square number "
+            f"of pixels (784 for 28 × 28)"
+        )
+    return line if header else 0, len(cells)
+
+
+def _raise_first_fault(path: Path) -> None:
+    """Walk the table slowly and say where its first fault is; return when there is none."""
+    skip, columns = _first_row(path)
+    empty = True
+    for line, cells in _rows(path):
+        if line <= skip:
+            continue
+        empty = False
+        if len(cells) != columns:
+            raise UserError(f"{path}, line {line}: {len(cells)} columns, expected {columns}")
+        for column, cell in enumerate(cells, start=1):
+            if not re.fullmatch(r"\+?[0-9]+", cell) or int(cell[:20]) > 255:
+                what = "label" if column == 1 else "pixel"
+                raise UserError(
+                    f"{path}, line {line}, column {column}: {what} {_quote(cell)}, expected a "
+                    f"whole number from 0 to 255"
+                )
+    if empty:
+        raise UserError(f"{path} has a header but no rows; {FORM}")
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line number and cells of every line that is not blank."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        for number, text in enumerate(file, start=1):
+            if text.strip():
+                yield number, [cell.strip().strip('"') for cell in text.split(",")]
+
+
+def _quote(cell: str) -> str:
+    return repr(cell if len(cell) <= 20 else cell[:20] + "…")

@@ -1,0 +1,422 @@
+"""One contract for every source, then what is special to each, then files that are broken."""
+
+import gzip
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from perceptune.data import idx
+from perceptune.data.sources import SOURCES, Dataset, load
+from perceptune.errors import UserError
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a source must hand over."""
+
+    name: str
+    count: int
+    test_count: int | None
+    shape: tuple[int, int]
+    classes: int
+    pixel_max: int = 255
+
+
+# The contract: a new source is one row here (and, if it needs a file, one in `arguments`).
+CONTRACT = [
+    Expected("digits", 1797, None, (8, 8), 10, pixel_max=16),
+    Expected("mnist", 60_000, 10_000, (28, 28), 10),
+    Expected("fashion_mnist", 60_000, 10_000, (28, 28), 10),
+    Expected("csv", 100, None, (4, 4), 5),
+    Expected("npz", 200, 40, (6, 5), 4),
+]
+
+
+@pytest.fixture(params=CONTRACT, ids=lambda expected: expected.name)
+def expected(request: pytest.FixtureRequest) -> Expected:
+    row: Expected = request.param
+    return row
+
+
+@pytest.fixture
+def arguments(
+    expected: Expected, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Any]:
+    """How to load this source without a network."""
+    match expected.name:
+        case "mnist":
+            return {"folder": request.getfixturevalue("mnist_folder")}
+        case "fashion_mnist":  # the real files are too large to ship; an imitation vouches
+            folder: Path = request.getfixturevalue("imitation")
+            monkeypatch.setattr(idx, "FASHION_MNIST", vouched(idx.FASHION_MNIST, folder))
+            return {"folder": folder}
+        case "csv" | "npz":
+            return {"path": request.getfixturevalue(f"{expected.name}_file")}
+    return {}
+
+
+@pytest.fixture
+def dataset(expected: Expected, arguments: dict[str, Any]) -> Dataset:
+    return load(expected.name, **arguments)
+
+
+def vouched(kind: idx.IdxSet, folder: Path) -> idx.IdxSet:
+    """The set with the hashes of the files in `folder` as the known ones."""
+    hashes = {
+        file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in idx.CONTENTS
+    }
+    return replace(kind, packed=hashes)
+
+
+def test_every_source_is_in_the_contract() -> None:
+    assert [row.name for row in CONTRACT] == list(SOURCES)
+
+
+def test_arrays_have_the_promised_shapes(dataset: Dataset, expected: Expected) -> None:
+    pixels = expected.shape[0] * expected.shape[1]
+    assert dataset.name == expected.name
+    assert dataset.shape == expected.shape
+    assert dataset.images.shape == (expected.count, pixels)
+    assert dataset.labels.shape == (expected.count,)
+    if expected.test_count is None:
+        assert dataset.test_images is None
+        assert dataset.test_labels is None
+    else:
+        assert dataset.test_images is not None
+        assert dataset.test_labels is not None
+        assert dataset.test_images.shape == (expected.test_count, pixels)
+        assert dataset.test_labels.shape == (expected.test_count,)
+
+
+def test_arrays_are_bytes_that_nobody_can_change(dataset: Dataset) -> None:
+    for array in dataset.arrays().values():
+        assert array.dtype == np.uint8
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+
+
+def test_all_but_the_digits_are_memory_mapped(dataset: Dataset) -> None:
+    mapped = {isinstance(array, np.memmap) for array in dataset.arrays().values()}
+    assert mapped == {dataset.name != "digits"}
+
+
+def test_pixels_reach_up_to_pixel_max_and_no_further(dataset: Dataset, expected: Expected) -> None:
+    assert dataset.pixel_max == expected.pixel_max
+    brightest = dataset.images.max()
+    assert brightest <= expected.pixel_max
+    if dataset.name != "fashion_mnist":  # the imitation's pattern ends at 250
+        assert brightest == expected.pixel_max
+
+
+def test_every_class_has_a_name_and_an_image(dataset: Dataset, expected: Expected) -> None:
+    assert len(set(dataset.classes)) == expected.classes
+    assert all(isinstance(name, str) and name for name in dataset.classes)
+    assert set(np.unique(dataset.labels)) == set(range(expected.classes))
+
+
+def test_two_loads_agree_whatever_the_cache_holds(
+    dataset: Dataset, expected: Expected, arguments: dict[str, Any], tmp_path: Path
+) -> None:
+    for again in (
+        load(expected.name, **arguments),
+        load(expected.name, **arguments, cache=tmp_path / "another"),
+    ):
+        assert again.digest == dataset.digest
+        assert replace(again, **dict.fromkeys(again.arrays())) == replace(
+            dataset, **dict.fromkeys(again.arrays())
+        )
+        for name, array in again.arrays().items():
+            np.testing.assert_array_equal(array, getattr(dataset, name))
+
+
+def test_origin_says_where_it_came_from(dataset: Dataset, arguments: dict[str, Any]) -> None:
+    place = arguments.get("folder") or arguments.get("path") or "scikit-learn's digits"
+    assert dataset.origin == str(place)
+
+
+# Known digests: they are logged with every run, so a change breaks comparison with old runs.
+def test_the_digits_keep_their_digest() -> None:
+    known = "a43e10a02e4b0c9d8bbd19eb77544fe7ceb47928d122e9ba9845fd2c9718cc47"
+    assert load("digits").digest == known
+
+
+def test_mnist_keeps_its_digest(mnist_folder: Path) -> None:
+    known = "81c28bb7b8d5e87d6e99b37c2c133ac53b5804256a27e5778b9f6b9ef6248620"
+    assert load("mnist", folder=mnist_folder).digest == known
+
+
+def test_mnist_begins_with_the_well_known_images(mnist_folder: Path) -> None:
+    mnist = load("mnist", folder=mnist_folder)
+    assert mnist.test_labels is not None
+    assert mnist.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    assert mnist.test_labels[:5].tolist() == [7, 2, 1, 0, 4]
+    # Class sizes as LeCun's page and every textbook give them.
+    sizes = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert np.bincount(mnist.labels).tolist() == sizes
+
+
+def test_the_same_images_have_one_digest_in_idx_unpacked_idx_and_npz(
+    mnist_folder: Path, tmp_path: Path
+) -> None:
+    mnist = load("mnist", folder=mnist_folder)
+    unpacked = tmp_path / "data" / "mnist"  # a folder for each set is understood as well
+    unpacked.mkdir(parents=True)
+    for file in idx.CONTENTS:
+        raw = gzip.decompress((mnist_folder / file).read_bytes())
+        (unpacked / file.removesuffix(".gz")).write_bytes(raw)
+    assert mnist.test_images is not None
+    np.savez(
+        tmp_path / "mnist.npz",
+        x_train=mnist.images.reshape(-1, 28, 28),
+        y_train=mnist.labels,
+        x_test=mnist.test_images.reshape(-1, 28, 28),
+        y_test=mnist.test_labels,
+    )
+    assert load("mnist", folder=unpacked.parent).digest == mnist.digest
+    assert load("npz", path=tmp_path / "mnist.npz").digest == mnist.digest
+
+
+def test_reading_the_digits_imports_no_scikit_learn() -> None:
+    code = (
+        "import sys; from perceptune.data.sources import load; load('digits'); "
+        "sys.exit(sorted({'sklearn', 'pooch', 'requests', 'filelock', 'rich'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == "[]"
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(UserError, match=r"no data set 'mnits'.*digits, mnist, fashion_mnist"):
+        load("mnits")
+
+
+# CSV
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("label,pixel0\n1,255\n0,7\n", id="with a header"),
+        pytest.param("1,255\n0,7\n", id="without a header"),
+        pytest.param("1,255\n0,7", id="no newline at the end"),
+        pytest.param("label,pixel0\r\n1,255\r\n0,7\r\n", id="line ends of Windows"),
+        pytest.param('"label","pixel0"\n"1","255"\n"0","7"\n', id="quoted"),
+        pytest.param("\ufefflabel,pixel0\n1,255\n0,7\n", id="byte order mark"),
+        pytest.param("\n\nLabel,p\n\n1,255\n\n0, 7\n\n", id="blank lines and a blank"),
+    ],
+)
+def test_every_common_way_to_write_a_table_is_read(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    path.write_bytes(text.encode())
+    table = load("csv", path=path)
+    assert table.labels.tolist() == [1, 0]
+    assert table.images.tolist() == [[255], [7]]
+    assert table.classes == ("0", "1")
+
+
+def test_a_changed_table_is_read_anew(tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    path.write_text("0,1\n1,2\n")
+    first = load("csv", path=path)
+    path.write_text("0,1\n1,2\n1,3\n")
+    assert len(load("csv", path=path).labels) == 3
+    assert len(first.labels) == 2
+
+
+# Broken files: (what the file is called, what it holds, what the line must say). Every line is
+# one line and names the file.
+
+KAGGLE = "label,pixel0,pixel1,pixel2,pixel3\n0,1,2,3,4\n"
+
+BROKEN_TABLES = {
+    "a pixel of 300": (KAGGLE + "1,2,300,4,5\n", "line 3, column 3: pixel '300'"),
+    "a negative pixel": (KAGGLE + "1,2,3,-4,5\n", "line 3, column 4: pixel '-4'"),
+    "a decimal pixel": (KAGGLE + "1,2.5,3,4,5\n", "line 3, column 2: pixel '2.5'"),
+    "text for a pixel": (KAGGLE + "1,2,3,4,five\n", "line 3, column 5: pixel 'five'"),
+    "an empty cell": (KAGGLE + "1,2,,4,5\n", "line 3, column 3: pixel ''"),
+    "a label of 256": (KAGGLE + "256,2,3,4,5\n", "line 3, column 1: label '256'"),
+    "text for a label": (KAGGLE + "seven,2,3,4,5\n", "line 3, column 1: label 'seven'"),
+    "a short row": (KAGGLE + "1,2,3,4\n", "line 3: 4 columns, expected 5"),
+    "a long row": (KAGGLE + "1,2,3,4,5,6\n", "line 3: 6 columns, expected 5"),
+    "rows narrower than the header": ("label,a,b,c,d\n1,2\n0,3\n", "line 2: 2 columns"),
+    "blank lines before a fault": ("\n\n0,1\n\n1,999\n", "line 5, column 2: pixel '999'"),
+    "nothing": ("", "is empty"),
+    "blank lines only": ("\n\n", "is empty"),
+    "a header and no rows": ("label,pixel0\n", "a header but no rows"),
+    "no label column": ("pixel0,pixel1\n1,2\n", "line 1: the first column is 'pixel0'"),
+    "an image that is not square": ("label,a,b,c\n1,2,3,4\n", "a square number"),
+    "one column": ("label\n1\n", "a square number"),
+    "a single class": ("0,1\n0,2\n", "at least two classes"),
+    "semicolons": ("1;2\n", "expected a column 'label'"),
+    "another alphabet": (KAGGLE + "1,2,3,4,５\n", "line 3, column 5"),
+    "bytes of a picture": (b"\x89PNG\r\n\x1a\n\x00\x00\xff", "expected a column 'label'"),
+    "bytes that are no text": (KAGGLE.encode() + b"1,2,\xff\xfe,4,5\n", "line 3, column 3"),
+}
+
+
+def the_line(action: Callable[[], object], file: Path) -> str:
+    """The one line of the UserError that `action` must end in; it must name the file."""
+    with pytest.raises(UserError) as caught:
+        action()
+    line = str(caught.value)
+    assert "\n" not in line
+    assert str(file) in line
+    return line
+
+
+@pytest.mark.parametrize("what", BROKEN_TABLES)
+def test_a_broken_table_ends_in_a_line_that_says_where(what: str, tmp_path: Path) -> None:
+    content, expected = BROKEN_TABLES[what]
+    path = tmp_path / "train.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    line = the_line(lambda: load("csv", path=path), path)
+    assert expected in line
+
+
+def test_a_cell_of_any_length_is_quoted_short(tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    path.write_text("0,1\n1," + "9" * 10_000 + "\n")
+    assert len(the_line(lambda: load("csv", path=path), path)) < 300 + len(str(path))
+
+
+IMAGES = np.zeros((3, 2, 2), np.uint8)
+LABELS = np.array([0, 1, 1])
+GOOD = {"x_train": IMAGES, "y_train": LABELS, "x_test": IMAGES, "y_test": LABELS}
+
+BROKEN_ARCHIVES: dict[str, tuple[dict[str, Any], str]] = {
+    "a missing key": ({"y_test": None}, "lacks y_test"),
+    "pickled objects": ({"x_train": np.array([{}, 1, 2])}, "x_train cannot be read"),
+    "images of floats": ({"x_train": IMAGES.astype(float)}, "type float64"),
+    "flattened images": ({"x_test": IMAGES.reshape(3, 4)}, "x_test has shape (3, 4)"),
+    "no images": ({"x_test": IMAGES[:0], "y_test": LABELS[:0]}, "shape (0, 2, 2)"),
+    "too few labels": ({"y_train": LABELS[:2]}, "expected (3,)"),
+    "labels of floats": ({"y_train": LABELS / 2}, "type float64"),
+    "a negative label": ({"y_train": LABELS - 1}, "labels from -1 to 0"),
+    "a label of 256": ({"y_test": LABELS + 255}, "labels from 255 to 256"),
+    "two sizes of images": ({"x_test": np.zeros((3, 2, 3), np.uint8)}, "expected one size"),
+    "a single class": ({"y_train": LABELS * 0, "y_test": LABELS * 0}, "at least two classes"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN_ARCHIVES)
+def test_an_archive_with_wrong_arrays_ends_in_one_line(what: str, tmp_path: Path) -> None:
+    change, expected = BROKEN_ARCHIVES[what]
+    path = tmp_path / "mnist.npz"
+    np.savez(path, **{key: array for key, array in (GOOD | change).items() if array is not None})
+    assert expected in the_line(lambda: load("npz", path=path), path)
+
+
+def garble(raw: bytes) -> bytes:
+    """Another byte in the middle of the first array: the zip's own checksum fails."""
+    return raw[:180] + bytes([raw[180] ^ 255]) + raw[181:]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda raw: b"", id="empty"),
+        pytest.param(lambda raw: raw[: len(raw) // 2], id="cut off"),
+        pytest.param(garble, id="a byte changed"),
+        pytest.param(lambda raw: b"\x80\x04N.", id="a bare pickle"),
+        pytest.param(lambda raw: b"PK\x03\x04" + raw[4:-22], id="no end of the zip"),
+    ],
+)
+def test_a_damaged_archive_ends_in_one_line(
+    damage: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    path = tmp_path / "mnist.npz"
+    np.savez(path, **GOOD)  # type: ignore[arg-type]
+    path.write_bytes(damage(path.read_bytes()))
+    assert "expected Keras's mnist.npz" in the_line(lambda: load("npz", path=path), path)
+
+
+@pytest.mark.parametrize("name", ["csv", "npz"])
+def test_a_file_that_is_missing_or_a_folder_ends_in_a_remedy(name: str, tmp_path: Path) -> None:
+    missing = tmp_path / "none" / f"train.{name}"
+    assert "set data.path" in the_line(lambda: load(name, path=missing), missing)
+    folder = tmp_path / f"folder.{name}"
+    folder.mkdir()
+    assert "set data.path" in the_line(lambda: load(name, path=folder), folder)
+
+
+def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "train.csv"
+    os.mkfifo(pipe)
+    assert "expected a file" in the_line(lambda: load("csv", path=pipe), pipe)
+
+
+def test_a_relative_path_means_the_folder_of_the_moment(
+    csv_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(csv_file.parent)
+    assert load("csv", path=Path("train.csv")).origin == str(csv_file)
+    monkeypatch.chdir(tmp_path)
+    the_line(lambda: load("csv", path=Path("train.csv")), tmp_path / "train.csv")
+
+
+def test_a_file_missing_from_the_folder_is_named_and_nothing_is_downloaded(
+    imitation: Path, tmp_path: Path, private_cache: Path
+) -> None:
+    for file in list(idx.CONTENTS)[:3]:
+        (tmp_path / file).symlink_to(imitation / file)
+    missing = tmp_path / "t10k-labels-idx1-ubyte.gz"
+    assert "unset PERCEPTUNE_DATA_DIR" in the_line(lambda: load("mnist", folder=tmp_path), missing)
+    assert not private_cache.exists()
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+@pytest.mark.parametrize("content", [b"", b"\x1f\x8b cut", gzip.compress(b"another file")])
+def test_a_file_other_than_the_published_one_is_refused(
+    name: str, content: bytes, tmp_path: Path
+) -> None:
+    for file in idx.CONTENTS:
+        (tmp_path / file).write_bytes(content)
+    first = tmp_path / "train-images-idx3-ubyte.gz"
+    line = the_line(lambda: load(name, folder=tmp_path), first)
+    assert "expected SHA-256" in line
+    assert "put the original" in line
+
+
+def idx_bytes(kind: int, lengths: tuple[int, ...], data: bytes) -> bytes:
+    return bytes([0, 0, kind, len(lengths)]) + np.array(lengths, ">i4").tobytes() + data
+
+
+BROKEN_IDX = {
+    "nothing": (b"", "found nothing"),
+    "another kind of number": (idx_bytes(9, (2, 2), b"abcd"), "expected it to begin with"),
+    "labels in place of images": (idx_bytes(8, (4,), b"abcd"), "expected it to begin with"),
+    "another length": (idx_bytes(8, (3, 2), b"abcdef"), "expected it to begin with"),
+    "too few bytes": (idx_bytes(8, (2, 2), b"abc"), "holds 15 bytes, expected 16"),
+    "too many bytes": (idx_bytes(8, (2, 2), b"abcde"), "holds 17 bytes, expected 16"),
+}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("what", BROKEN_IDX)
+def test_a_broken_idx_file_ends_in_one_line(what: str, packed: bool, tmp_path: Path) -> None:
+    content, expected = BROKEN_IDX[what]
+    path = tmp_path / ("file.gz" if packed else "file")
+    path.write_bytes(gzip.compress(content) if packed else content)
+    assert expected in the_line(lambda: idx.read(path, (2, 2), remedy="mend it"), path)
+
+
+@pytest.mark.parametrize("end", [0, 5, 20, -9, -1])
+def test_a_cut_gzip_ends_in_one_line(end: int, tmp_path: Path) -> None:
+    path = tmp_path / "file.gz"
+    path.write_bytes(gzip.compress(idx_bytes(8, (2, 2), b"abcd"))[:end])
+    line = the_line(lambda: idx.read(path, (2, 2), remedy="mend it"), path)
+    assert line.endswith("mend it")
+
+
+def test_an_idx_file_is_read_row_by_row(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(idx_bytes(8, (2, 3), bytes(range(6))))
+    assert idx.read(path, (2, 3), remedy="").tolist() == [[0, 1, 2], [3, 4, 5]]
