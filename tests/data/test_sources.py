@@ -248,6 +248,8 @@ BROKEN_TABLES = {
     "a long row": (KAGGLE + "1,2,3,4,5,6\n", "line 3: 6 columns, expected 5"),
     "rows narrower than the header": ("label,a,b,c,d\n1,2\n0,3\n", "line 2: 2 columns"),
     "blank lines before a fault": ("\n\n0,1\n\n1,999\n", "line 5, column 2: pixel '999'"),
+    "a quote without an end": (KAGGLE + '1,2,"3,4,5\n' + KAGGLE, "line 3, column 3: pixel '\"3'"),
+    "a line of blanks": (KAGGLE + "   \n1,2,3,4,5\n", "line 3: 1 columns"),
     "nothing": ("", "is empty"),
     "blank lines only": ("\n\n", "is empty"),
     "a header and no rows": ("label,pixel0\n", "a header but no rows"),
