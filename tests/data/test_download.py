@@ -17,7 +17,7 @@ from perceptune.errors import UserError
 
 CONTENT = bytes(range(256)) * 256  # 64 KiB
 FILES = {"a.gz": hashlib.sha256(CONTENT).hexdigest(), "b.gz": hashlib.sha256(CONTENT).hexdigest()}
-TIMEOUT = 0.3  # seconds; a loopback server that means to answer does so in milliseconds
+TIMEOUT = 0.5  # seconds; a loopback server that means to answer does so in milliseconds
 
 
 class Mirrors(ThreadingHTTPServer):
@@ -138,9 +138,9 @@ def down() -> str:
 
 
 BAD = {
-    "silent": "stalled for 0.3 s",
-    "stalling": "stalled for 0.3 s",
-    "trickling": "stalled for 0.3 s",
+    "silent": "stalled for 0.5 s",
+    "stalling": "stalled for 0.5 s",
+    "trickling": "stalled for 0.5 s",
     "breaking": "broke off in the middle",
     "short": "sent another file",
     "lying": "sent another file",
@@ -165,8 +165,10 @@ def test_a_good_mirror_delivers_every_file(mirrors: Mirrors, tmp_path: Path) -> 
 
 
 def test_what_is_there_is_not_asked_for_again(mirrors: Mirrors, tmp_path: Path) -> None:
-    fetch(FILES, mirrors=[mirrors.at("good")], folder=tmp_path, timeout=TIMEOUT)
-    fetch(FILES, mirrors=[mirrors.at("good")], folder=tmp_path, timeout=TIMEOUT)
+    first = fetch(FILES, mirrors=[mirrors.at("good")], folder=tmp_path, timeout=TIMEOUT)
+    (tmp_path / ".lock").unlink(missing_ok=True)
+    assert fetch(FILES, mirrors=[mirrors.at("good")], folder=tmp_path, timeout=TIMEOUT) == first
+    assert not (tmp_path / ".lock").exists()  # a folder that only reads would do
     assert mirrors.asked == ["good/a.gz", "good/b.gz"]
 
 
@@ -243,6 +245,24 @@ def test_a_data_set_is_downloaded_once_and_read_from_the_cache(
     assert mirrors.asked == ["lacking/train-images-idx3-ubyte.gz"] + [
         f"good/{file}" for file in idx.CONTENTS
     ]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_progress_is_drawn_on_a_terminal_only_and_never_on_stdout(
+    terminal: bool,
+    mirrors: Mirrors,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes it for a terminal
+    fetch(FILES, mirrors=[mirrors.at("good")], folder=tmp_path, timeout=TIMEOUT)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert ("a.gz" in shown.err) == terminal
 
 
 @pytest.mark.parametrize("kind", [idx.MNIST, idx.FASHION_MNIST], ids=lambda kind: str(kind.name))

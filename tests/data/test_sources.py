@@ -130,9 +130,8 @@ def test_two_loads_agree_whatever_the_cache_holds(
         load(expected.name, **arguments, cache=tmp_path / "another"),
     ):
         assert again.digest == dataset.digest
-        assert replace(again, **dict.fromkeys(again.arrays())) == replace(
-            dataset, **dict.fromkeys(again.arrays())
-        )
+        for field in ("name", "shape", "classes", "pixel_max", "origin"):
+            assert getattr(again, field) == getattr(dataset, field)
         for name, array in again.arrays().items():
             np.testing.assert_array_equal(array, getattr(dataset, name))
 
@@ -173,6 +172,7 @@ def test_the_same_images_have_one_digest_in_idx_unpacked_idx_and_npz(
         raw = gzip.decompress((mnist_folder / file).read_bytes())
         (unpacked / file.removesuffix(".gz")).write_bytes(raw)
     assert mnist.test_images is not None
+    assert mnist.test_labels is not None
     np.savez(
         tmp_path / "mnist.npz",
         x_train=mnist.images.reshape(-1, 28, 28),
@@ -236,7 +236,7 @@ def test_a_changed_table_is_read_anew(tmp_path: Path) -> None:
 
 KAGGLE = "label,pixel0,pixel1,pixel2,pixel3\n0,1,2,3,4\n"
 
-BROKEN_TABLES = {
+BROKEN_TABLES: dict[str, tuple[str | bytes, str]] = {
     "a pixel of 300": (KAGGLE + "1,2,300,4,5\n", "line 3, column 3: pixel '300'"),
     "a negative pixel": (KAGGLE + "1,2,3,-4,5\n", "line 3, column 4: pixel '-4'"),
     "a decimal pixel": (KAGGLE + "1,2.5,3,4,5\n", "line 3, column 2: pixel '2.5'"),
@@ -248,6 +248,8 @@ BROKEN_TABLES = {
     "a long row": (KAGGLE + "1,2,3,4,5,6\n", "line 3: 6 columns, expected 5"),
     "rows narrower than the header": ("label,a,b,c,d\n1,2\n0,3\n", "line 2: 2 columns"),
     "blank lines before a fault": ("\n\n0,1\n\n1,999\n", "line 5, column 2: pixel '999'"),
+    "a quote without an end": (KAGGLE + '1,2,"3,4,5\n' + KAGGLE, "line 3, column 3: pixel '\"3'"),
+    "a line of blanks": (KAGGLE + "   \n1,2,3,4,5\n", "line 3: 1 columns"),
     "nothing": ("", "is empty"),
     "blank lines only": ("\n\n", "is empty"),
     "a header and no rows": ("label,pixel0\n", "a header but no rows"),

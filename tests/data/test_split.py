@@ -1,5 +1,7 @@
 """Splits: disjoint, stratified, exact in number and the same on every machine."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -15,8 +17,9 @@ def made(sizes: tuple[int, ...] = SIZES, *, test: bool = False) -> Dataset:
     labels = np.repeat(np.arange(len(sizes), dtype=np.uint8), sizes)
     labels = np.random.default_rng(3).permutation(labels)
     images = np.arange(len(labels) * 4, dtype=np.int64).reshape(-1, 4).astype(np.uint8)
-    more = {"test_images": images[:7], "test_labels": labels[:7]} if test else {}
-    decoded = Decoded(images, labels, (2, 2), numbered(len(sizes)), **more)
+    decoded = Decoded(images, labels, (2, 2), numbered(len(sizes)))
+    if test:
+        decoded = replace(decoded, test_images=images[:7], test_labels=labels[:7])
     return finish(decoded, name="csv", origin="here")
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from perceptune.data.files import reason
+from perceptune.data.files import fingerprint, reason
 from perceptune.errors import UserError
 
 SLOWEST_BYTES_PER_SECOND = 1024  # below it, a mirror counts as stalled
@@ -43,15 +43,25 @@ def fetch(
     Raises:
         UserError: no mirror delivered a file, or the folder cannot be written.
     """
+    paths = {name: folder / name for name in hashes}
+    if all(_is_there(paths[name], sha256) for name, sha256 in hashes.items()):
+        return paths  # no lock, so that a folder of somebody else's will do
+
     import pooch  # 0.1 s
 
     pooch.get_logger().setLevel(logging.WARNING)  # it announces every download on stderr
     ranked = list(mirrors)
     with _locked(folder):
-        return {
-            name: Path(_fetch_one(name, sha256, ranked, folder, timeout))
-            for name, sha256 in hashes.items()
-        }
+        for name, sha256 in hashes.items():
+            _fetch_one(name, sha256, ranked, folder, timeout)
+    return paths
+
+
+def _is_there(path: Path, sha256: str) -> bool:
+    try:
+        return fingerprint(path, remedy="") == sha256
+    except UserError:
+        return False
 
 
 @contextmanager
@@ -73,8 +83,8 @@ def _locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _fetch_one(name: str, sha256: str, ranked: list[str], folder: Path, timeout: float) -> str:
-    """Path of one file; moves the mirror that delivered it to the front of `ranked`."""
+def _fetch_one(name: str, sha256: str, ranked: list[str], folder: Path, timeout: float) -> None:
+    """Bring one file; moves the mirror that delivered it to the front of `ranked`."""
     import pooch
 
     failures = []
@@ -82,7 +92,7 @@ def _fetch_one(name: str, sha256: str, ranked: list[str], folder: Path, timeout:
         url = f"{mirror.rstrip('/')}/{name}"
         try:
             with _Meter(name, timeout) as meter:
-                path = pooch.retrieve(
+                pooch.retrieve(
                     url,
                     known_hash=f"sha256:{sha256}",
                     fname=name,
@@ -100,7 +110,7 @@ def _fetch_one(name: str, sha256: str, ranked: list[str], folder: Path, timeout:
             continue
         ranked.remove(mirror)
         ranked.insert(0, mirror)
-        return str(path)
+        return
     raise UserError(f"cannot download {name} (tried {', '.join(failures)}); {REMEDY}")
 
 

@@ -18,7 +18,7 @@ def fingerprint(path: Path, *, remedy: str) -> str:
     files for every trial.
 
     Raises:
-        UserError: no such file, none that can be read, or something else than a file; `remedy` ends the line.
+        UserError: no such file, or not one that can be read; `remedy` ends the line.
     """
     try:
         status = path.stat()

@@ -17,6 +17,7 @@ from perceptune.data.files import fingerprint, reason
 from perceptune.errors import UserError
 
 FORM = "expected label,pixel0,pixel1,… with whole numbers from 0 to 255"
+NUMBERS = frozenset(map(str, range(256)))
 
 
 def load(path: Path, *, cache: Path | None = None) -> Dataset:
@@ -36,7 +37,7 @@ def _decode(path: Path) -> Decoded:
         table = _parse(path, skip)
     except (ValueError, Warning, OSError) as error:  # UnicodeDecodeError is a ValueError
         _raise_first_fault(path)
-        raise UserError(f"{path} cannot be read: {reason(error)}; {FORM}") from None
+        raise UserError(f"{path} cannot be read: {reason(error)[:120]}; {FORM}") from None
     if table.shape[1] != columns:
         _raise_first_fault(path)
     side = math.isqrt(columns - 1)
@@ -81,6 +82,7 @@ def _first_row(path: Path) -> tuple[int, int]:
         UserError: empty, no label column, or no square number of pixels.
     """
     line, cells = next(_rows(path), (1, []))
+    cells = [_bare(cell) for cell in cells]
     if not cells:
         raise UserError(f"{path} is empty; {FORM}")
     header = not re.fullmatch(r"[-+]?\d*\.?\d+(e[-+]?\d+)?", cells[0], re.IGNORECASE)
@@ -108,7 +110,9 @@ def _raise_first_fault(path: Path) -> None:
         empty = False
         if len(cells) != columns:
             raise UserError(f"{path}, line {line}: {len(cells)} columns, expected {columns}")
-        for column, cell in enumerate(cells, start=1):
+        if NUMBERS.issuperset(cells):  # ten times faster than cell by cell
+            continue
+        for column, cell in enumerate(map(_bare, cells), start=1):
             if not re.fullmatch(r"\+?[0-9]+", cell) or int(cell[:20]) > 255:
                 what = "label" if column == 1 else "pixel"
                 raise UserError(
@@ -120,11 +124,20 @@ def _raise_first_fault(path: Path) -> None:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of every line that is not blank."""
+    """Line number and cells of every line that is not empty.
+
+    A comma inside quotes divides as well: no number has one.
+    """
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         for number, text in enumerate(file, start=1):
-            if text.strip():
-                yield number, [cell.strip().strip('"') for cell in text.split(",")]
+            if line := text.rstrip("\n"):
+                yield number, line.split(",")
+
+
+def _bare(cell: str) -> str:
+    """The cell without blanks and quotes around it."""
+    cell = cell.strip()
+    return cell[1:-1] if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell
 
 
 def _quote(cell: str) -> str:
