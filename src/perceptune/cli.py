@@ -91,6 +91,7 @@ def _job(composed: "DictConfig") -> Any:
     except UserError as error:
         if settings.mode.name == "RUN":
             _fail(str(error))  # leaves by SystemExit, past Hydra's own report
+        print(f"{' '.join(overrides)}: {error}", file=sys.stderr, flush=True)
         raise
     if settings.mode.name == "RUN":
         print(terminal.summary(result))

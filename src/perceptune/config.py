@@ -59,7 +59,7 @@ class Model:
 class Train:
     """See conf/train."""
 
-    epochs: int = 20
+    epochs: int = 30
     batch_size: int | None = 32
     metrics_every: int = 1
     patience: int | None = None
@@ -246,7 +246,9 @@ def _choose(table: Mapping[str, Any], path: str, name: Any, options: Mapping[str
 
 
 def _one_of(path: str, value: Any, allowed: tuple[Any, ...]) -> None:
-    if not any(value is choice or (value == choice and isinstance(value, str)) for choice in allowed):
+    if not any(
+        value is choice or (value == choice and isinstance(value, str)) for choice in allowed
+    ):
         names = ", ".join(str(choice).lower() for choice in allowed)
         raise UserError(f"{path} must be one of {names}; got {value!r}")
 

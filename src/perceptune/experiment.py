@@ -106,9 +106,7 @@ class Result:
         return values[0] if len(values) == 1 else values
 
 
-def train(
-    config: Config, overrides: list[str], folder: Path, group: Group | None = None
-) -> Result:
+def train(config: Config, overrides: list[str], folder: Path, group: Group | None = None) -> Result:
     """Train, record and evaluate one network.
 
     Args:
@@ -130,7 +128,10 @@ def train(
     with threadpool_limits(config.threads):
         training = _resume(config, overrides) if config.resume else _start(config, overrides)
         if trial:
-            training.run_id, training.checkpoint = trial.mlflow_run_id, trial.folder / "checkpoint.npz"
+            training.run_id, training.checkpoint = (
+                trial.mlflow_run_id,
+                trial.folder / "checkpoint.npz",
+            )
             _continue_trial(training)
         name = _name(training.config)
         with _recorded(training, name, folder, group) as run:
@@ -247,9 +248,7 @@ def _refuse_changes(config: Config, saved: Config, overrides: list[str]) -> None
 
 
 @contextmanager
-def _recorded(
-    training: Training, name: str, folder: Path, group: Group | None
-) -> Iterator[Run]:
+def _recorded(training: Training, name: str, folder: Path, group: Group | None) -> Iterator[Run]:
     """The run's record, and the place of its checkpoints."""
     config = training.config
     if not config.tracking.enabled:

@@ -17,7 +17,13 @@ def progress(epochs: int, done: int, *, quiet: bool) -> Iterator[Callable[[Epoch
         yield lambda record: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     bar = Progress(
         TextColumn("epoch"),
@@ -62,8 +68,11 @@ def summary(result: "Result") -> str:
 def one_line(result: "Result", overrides: list[str]) -> str:
     """The same for one job among many."""
     metrics = result.metrics
-    parts = [f"{part} {metrics[f'{part}/accuracy']:.4f}" for part in ("val", "test")
-             if f"{part}/accuracy" in metrics]
+    parts = [
+        f"{part} {metrics[f'{part}/accuracy']:.4f}"
+        for part in ("val", "test")
+        if f"{part}/accuracy" in metrics
+    ]
     return f"{' '.join(overrides) or 'defaults'}: {', '.join(parts)}  {result.run.id or ''}"
 
 

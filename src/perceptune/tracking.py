@@ -367,4 +367,3 @@ def _context_tags() -> dict[str, str]:
 
 def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-

@@ -50,7 +50,7 @@ class Network:
         self.dropout = [input_dropout, *[dropout] * (len(widths) - 2)]
         self.dtype = np.dtype(dtype)
         self._factor = self.dtype.type(scale)  # a plain float would make NumPy scale in float64
-        self._workspaces = Workspaces(widths, dtype)
+        self._workspaces = Workspaces(self.layout.widths, dtype)
 
     @property
     def widths(self) -> tuple[int, ...]:

@@ -3,11 +3,9 @@
 Shapes only: what is written into them, and why, stands in `network`.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-
 
 
 class Workspace:
@@ -25,7 +23,7 @@ class Workspace:
         predicted, hits, column: (batch,), (batch,) and (batch, 1), for the score and the softmax.
     """
 
-    def __init__(self, widths: Sequence[int], batch: int, dtype: Any) -> None:
+    def __init__(self, widths: tuple[int, ...], batch: int, dtype: Any) -> None:
         self._widths, self._dtype = widths, dtype
         self.pixels = np.empty((batch, widths[0]), np.uint8)
         self.inputs = [np.ones((batch, width + 1), dtype) for width in widths[:-1]]
@@ -56,7 +54,7 @@ class Workspace:
 class Workspaces:
     """Workspaces by batch size: one block of memory, and views of it for smaller batches."""
 
-    def __init__(self, widths: Sequence[int], dtype: Any) -> None:
+    def __init__(self, widths: tuple[int, ...], dtype: Any) -> None:
         self._widths, self._dtype = widths, dtype
         self._largest = Workspace(widths, 0, dtype)
         self._views: dict[int, Workspace] = {}
