@@ -6,7 +6,6 @@ Values and their comments stand in `conf/`; what names mean stands in the tables
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -102,11 +101,16 @@ class Config:
     def activation(self) -> Activation:
         """What hidden layers apply."""
         options = self.model.activation_options
-        return _choose(ACTIVATIONS, "model.activation", self.model.activation, options)
+        chosen: Activation = _choose(
+            ACTIVATIONS, "model.activation", self.model.activation, options
+        )
+        return chosen
 
     def initializer(self) -> Initializer:
         """What the weights start from."""
-        return _choose(INITIALIZERS, "model.init", self.model.init, self.model.init_options)
+        options = self.model.init_options
+        chosen: Initializer = _choose(INITIALIZERS, "model.init", self.model.init, options)
+        return chosen
 
     def recipe(self) -> Recipe:
         """How to train."""
@@ -139,11 +143,6 @@ class Config:
     def objectives(self) -> tuple[str, ...]:
         """The names of what a sweep is given, one or more."""
         return tuple([self.objective] if isinstance(self.objective, str) else self.objective)
-
-    @property
-    def folder(self) -> Path:
-        """Where local files of a run go that are not MLflow's: `mlruns` below this folder."""
-        return Path.cwd() / "mlruns"
 
 
 def parse(composed: DictConfig) -> Config:
