@@ -65,7 +65,7 @@ class Exponential:
 
     def factor(self, progress: float, epoch: float) -> float:
         """See `Schedule`."""
-        return self.gamma**epoch
+        return float(self.gamma**epoch)
 
 
 @dataclass(frozen=True)
