@@ -151,12 +151,24 @@ def _without_traceback(command: Any, arguments: list[str]) -> int:
             raise
         if isinstance(error, UserError):
             _fail(str(error))
-        if type(error).__module__.partition(".")[0] in ("hydra", "omegaconf"):
+        if isinstance(error, MemoryError):
+            _fail(f"out of memory: {error}; lower model.hidden or train.batch_size")
+        if _raised_by_hydra(error):
             cause = error.__cause__
             of_omegaconf = type(cause).__module__.startswith("omegaconf")
             _fail(f"{error}\n{cause}" if of_omegaconf else str(error))
         raise
     return 0
+
+
+def _raised_by_hydra(error: BaseException) -> bool:
+    """Whether composing has failed: then it was about what the user asked for."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    place = trace.tb_frame.f_globals.get("__name__", "") if trace else ""
+    names = (place, type(error).__module__)
+    return any(name.partition(".")[0] in ("hydra", "omegaconf", "antlr4") for name in names)
 
 
 def _terminate(number: int, frame: Any) -> NoReturn:
