@@ -66,6 +66,7 @@ BAD = [
     (["train.checkpoint_seconds=-1"], "train.checkpoint_seconds must be 0 or more"),
     (["model.hidden=[0]"], "model.hidden must hold numbers from 1 to"),
     (["model.hidden=[a]"], "model.hidden"),
+    (["model.hidden=[[1]]"], "model.hidden"),
     (["++model.hidden=${seed}"], "model.hidden"),
     (["objective=true"], "objective must be one of"),
     (["model.hidden=5"], "model.hidden"),

@@ -344,5 +344,5 @@ def test_a_trial_never_reads_the_test_set(tmp_path: Path, monkeypatch: pytest.Mo
     result = run(tmp_path, "tracking.enabled=false", "train.epochs=9")
     assert (result.outcome, Trial.reports) == ("pruned", [1, 2])
     assert not [name for name in result.metrics if name.startswith("test/")]
-    with pytest.raises(UserError, match="refused in a sweep"):
+    with pytest.raises(UserError, match="refused in a study"):
         run(tmp_path, "tracking.enabled=false", "train.evaluate_test=true")

@@ -192,7 +192,7 @@ def _check(config: Config) -> None:
     config.initializer()
     config.recipe()
     model, train, data = config.model, config.train, config.data
-    if not all(1 <= width <= _WIDEST for width in model.hidden):
+    if not all(isinstance(width, int) and 1 <= width <= _WIDEST for width in model.hidden):
         raise UserError(f"model.hidden must hold numbers from 1 to {_WIDEST}, got {model.hidden}")
     for name in ("dropout", "input_dropout"):
         if not 0 <= getattr(model, name) < 1:
