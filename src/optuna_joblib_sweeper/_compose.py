@@ -49,7 +49,7 @@ class Composer:
 
 def task_part(config: DictConfig) -> DictConfig:
     """What the task function gets."""
-    return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
 def check_space(composer: Composer, space: Space, check: Callable[..., Any] | None) -> DictConfig:

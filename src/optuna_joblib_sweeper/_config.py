@@ -163,7 +163,7 @@ def _check_ranges(settings: Settings) -> None:
 
 def fixed_part(config: DictConfig, swept: list[str], ignored: tuple[str, ...]) -> str:
     """The config that a study remembers, as YAML: all but Hydra's own, the swept and `ignored`."""
-    rest = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    rest = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     OmegaConf.set_struct(rest, False)
     OmegaConf.set_readonly(rest, False)
     for key in (*swept, *ignored):

@@ -220,11 +220,11 @@ class Sweep:
         proven.sort(key=lambda trial: sign * confirmed.mean(trial.number))
         if proven:
             winner = proven[0]
-            mean = confirmed.mean(winner.number)
+            mean, sweep = confirmed.mean(winner.number), winner.values[0]
             seeds = len(confirmed.values[winner.number])
             self.console.print(
-                f"Confirmed: trial {winner.number} with {winner.value:.6g} in the sweep, "
-                f"{mean:.6g} in the mean of {seeds} fresh seeds ({mean - winner.value:+.2g}).",
+                f"Confirmed: trial {winner.number} with {sweep:.6g} in the sweep, "
+                f"{mean:.6g} in the mean of {seeds} fresh seeds ({mean - sweep:+.2g}).",
                 markup=False,
                 soft_wrap=True,
             )

@@ -72,6 +72,8 @@ class ParentRun:
                 store.set_attr("mlflow_parent", run.info.run_id)
         parent = cls(client, uri, run, store)
         _log_params(client, parent.run_id, params)
+        # A tag beside the parameter, because a resume may ask for more trials.
+        client.set_tag(parent.run_id, "n_trials", str(params["n_trials"]))
         return parent
 
     def link(self, log_params: bool) -> TrackingLink:

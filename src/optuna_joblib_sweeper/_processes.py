@@ -14,6 +14,7 @@ from types import FrameType
 from optuna_joblib_sweeper._errors import Interrupted
 
 WATCH_SECONDS = 0.2
+_WATCHER = "follow-driver"
 
 
 def descendants(pid: int) -> set[int]:
@@ -48,14 +49,13 @@ def _parents() -> Iterator[tuple[int, int]]:
 
 def kill_descendants(keep: set[int] | None = None) -> None:
     """SIGKILL everything below this process, but those in `keep`, and see them gone."""
+    # Listed once: what comes later is loky's own, helpers with which it cleans up as well.
+    doomed = [pid for pid in descendants(os.getpid()) - (keep or set()) if _is_alive(pid)]
+    for pid in doomed:
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        left = [pid for pid in descendants(os.getpid()) - (keep or set()) if _is_alive(pid)]
-        if not left:
-            return
-        for pid in left:
-            with contextlib.suppress(OSError):  # it ended meanwhile
-                os.kill(pid, signal.SIGKILL)
+    while any(map(_is_alive, doomed)) and time.monotonic() < deadline:
         time.sleep(0.01)
 
 
@@ -96,6 +96,8 @@ def follow_driver(driver_pid: int) -> None:
 
     A pool whose driver was killed would otherwise idle for five minutes.
     """
+    if any(thread.name == _WATCHER for thread in threading.enumerate()):
+        return  # the worker serves its second study
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
@@ -106,4 +108,4 @@ def follow_driver(driver_pid: int) -> None:
         kill_descendants()
         os._exit(1)
 
-    threading.Thread(target=watch, name="follow-driver", daemon=True).start()
+    threading.Thread(target=watch, name=_WATCHER, daemon=True).start()

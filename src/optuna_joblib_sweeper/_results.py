@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 from optuna.trial import FrozenTrial
 from rich.console import Console
@@ -77,7 +78,7 @@ def write_overlay(
     values = OmegaConf.create({})
     rest: list[str] = []  # what a file can't say: removals
     parser = OverridesParser.create(config_loader=composer.context.config_loader)
-    latest = {}
+    latest: dict[str, tuple[Override, str]] = {}
     for text in [*composer.fixed, *winner.user_attrs["overrides"]]:
         override = parser.parse_overrides([text])[0]
         key = override.get_key_element()

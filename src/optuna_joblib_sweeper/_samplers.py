@@ -87,7 +87,8 @@ class SamplerFactory:
         config = {k: v for k, v in self._config.items() if v is not None}
         if seed is not None:
             config["seed"] = seed
-        return _instantiate(config, BaseSampler, "hydra/sweeper/sampler")
+        made: BaseSampler = _instantiate(config, BaseSampler, "hydra/sweeper/sampler")
+        return made
 
 
 def build_pruner(settings: Settings) -> BasePruner:
@@ -95,7 +96,8 @@ def build_pruner(settings: Settings) -> BasePruner:
     config = dict(settings.pruner)
     required_null = {"wrapped_pruner"}
     config = {k: v for k, v in config.items() if v is not None or k in required_null}
-    return _instantiate(config, BasePruner, "hydra/sweeper/pruner")
+    made: BasePruner = _instantiate(config, BasePruner, "hydra/sweeper/pruner")
+    return made
 
 
 def check_samplers(settings: Settings) -> None:

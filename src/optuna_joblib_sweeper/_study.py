@@ -15,7 +15,7 @@ from typing import Any
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_joblib_sweeper._errors import SweepError
@@ -69,7 +69,7 @@ class StudyStore:
             optuna.create_study(
                 study_name=name,
                 storage=storage,
-                directions=list(memory.directions),
+                directions=[StudyDirection[name.upper()] for name in memory.directions],
                 load_if_exists=True,  # another driver on the same database may be as fast
             )
             store = cls(spec, name, storage)
