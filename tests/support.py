@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from perceptune import paths
 from perceptune.config import Config, parse
@@ -16,7 +15,7 @@ from perceptune.experiment import Result, train
 
 def configure(folder: Path, *overrides: str) -> Config:
     """What the command would compose, with its store in `folder`."""
-    OmegaConf.register_new_resolver("perceptune.root", lambda: str(paths.root()), replace=True)
+    paths.register_resolvers()
     with initialize_config_dir(str(paths.root() / "conf"), version_base="1.3"):
         return parse(compose("config", [f"tracking.uri={store_of(folder)}", *overrides]))
 

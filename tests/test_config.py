@@ -17,7 +17,7 @@ FILES = [(group, file.stem) for group in GROUPS for file in sorted((CONF / group
 
 
 def _composed(*overrides: str) -> Any:
-    OmegaConf.register_new_resolver("perceptune.root", lambda: str(paths.root()), replace=True)
+    paths.register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", ["tracking.uri=sqlite:///x.db", *overrides])
 

@@ -55,7 +55,7 @@ def train(arguments: list[str]) -> None:
 
     from perceptune import paths
 
-    _register_resolvers()
+    paths.register_resolvers()
     sys.argv = ["perceptune train", *arguments]
     conf = str(paths.root() / "conf")
     run = hydra.main(config_path=conf, config_name="config", version_base="1.3")(_job)
@@ -126,15 +126,6 @@ def _group() -> Any:
     return Group.load(Path(os.environ[_GROUP])) if _GROUP in os.environ else None
 
 
-def _register_resolvers() -> None:
-    """What `conf/config.yaml` asks of Python; every process that composes needs it."""
-    from omegaconf import OmegaConf
-
-    from perceptune import paths
-
-    OmegaConf.register_new_resolver("perceptune.root", lambda: str(paths.root()), replace=True)
-
-
 def _without_traceback(command: Any, arguments: list[str]) -> int:
     """Run a command; a mistake of the user's ends in a message, a bug in its traceback."""
     from perceptune.errors import UserError
@@ -182,5 +173,7 @@ def _fail(message: str, code: int = 1) -> NoReturn:
 
 COMMANDS = {"train": train, "info": info}
 
-if _GROUP in os.environ:
-    _register_resolvers()  # this is a job's process: it composes before it calls `_job`
+if _GROUP in os.environ:  # a job's process: it composes before it calls `_job`
+    from perceptune.paths import register_resolvers
+
+    register_resolvers()

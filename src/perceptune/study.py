@@ -39,9 +39,8 @@ def crown(study: Any, best: Any, parent_run_id: str | None) -> None:
         config, saved = _weights_of(study, trial)
         _, parts, _ = prepare(config)
         metrics = experiment.test_metrics(saved.network, saved.theta, parts.test)
-        print(
-            f"Test set, read now for trial {trial.number}: accuracy {metrics['test/accuracy']:.4f}"
-        )
+        accuracy = metrics["test/accuracy"]
+        print(f"The test set, read once, for trial {trial.number}: accuracy {accuracy:.4f}")
         if parent_run_id is not None:
             several = len(winners) > 1
             prefix = f"trial_{trial.number}/" if several else ""
