@@ -77,36 +77,39 @@ def info(arguments: list[str]) -> None:
 def _job(composed: "DictConfig") -> Any:
     """What Hydra calls, once for each job, maybe in another process."""
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
+    from optuna_joblib_sweeper import current_trial
     from perceptune import experiment, terminal
     from perceptune.config import parse
     from perceptune.errors import UserError
 
     settings = HydraConfig.get()
+    alone = settings.mode is RunMode.RUN
     overrides = list(settings.overrides.task)
     group = _group()
     try:
         config = parse(composed)
         result = experiment.train(config, overrides, Path(settings.runtime.output_dir), group)
     except UserError as error:
-        if settings.mode.name == "RUN":
+        if alone:
             _fail(str(error))  # leaves by SystemExit, past Hydra's own report
         print(f"{' '.join(overrides)}: {error}", file=sys.stderr, flush=True)
         raise
-    if settings.mode.name == "RUN":
+    if alone:
         print(terminal.summary(result))
-    elif group is not None and not experiment.current_trial():
+    elif group is not None and not current_trial():
         print(terminal.one_line(result, overrides), flush=True)
     return result.objective(config.objectives)
 
 
 def _in_group(run: Any, arguments: list[str]) -> None:
     """Run several jobs as children of one parent, and close it when all have ended."""
-    from perceptune import tracking
+    from perceptune.tracking.store import Group, close_group
 
     words = [word for word in arguments if not word.startswith(("-", "hydra."))]
     with tempfile.TemporaryDirectory(prefix="perceptune-") as folder:
-        group = tracking.Group(Path(folder), " ".join(["multirun", *words])[:200])
+        group = Group(Path(folder), " ".join(["multirun", *words])[:200])
         group.save()
         os.environ[_GROUP] = folder
         failed = True
@@ -114,13 +117,13 @@ def _in_group(run: Any, arguments: list[str]) -> None:
             run()
             failed = False
         finally:
-            tracking.close_group(group, failed=failed)
+            close_group(group, failed=failed)
 
 
 def _group() -> Any:
-    from perceptune import tracking
+    from perceptune.tracking.store import Group
 
-    return tracking.Group.load(Path(os.environ[_GROUP])) if _GROUP in os.environ else None
+    return Group.load(Path(os.environ[_GROUP])) if _GROUP in os.environ else None
 
 
 def _register_resolvers() -> None:

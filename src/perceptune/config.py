@@ -5,12 +5,11 @@ Values and their comments stand in `conf/`; what names mean stands in the tables
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from pathlib import Path
+from dataclasses import dataclass, fields
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from perceptune.errors import UserError
 from perceptune.nn.activations import ACTIVATIONS, Activation
@@ -33,88 +32,97 @@ OBJECTIVES = (
 class Data:
     """See conf/data."""
 
-    name: str = "digits"
-    validation: float = 0.1
-    split_seed: int = 0
-    standardize: bool = False
-    dir: str | None = None
-    path: str | None = None
+    name: str
+    validation: float
+    split_seed: int
+    standardize: bool
+    dir: str | None
+    path: str | None
 
 
 @dataclass
 class Model:
     """See conf/model."""
 
-    hidden: list[int] = field(default_factory=lambda: [128, 64])
-    activation: str = "relu"
-    activation_options: dict[str, Any] = field(default_factory=dict)
-    init: str = "he_normal"
-    init_options: dict[str, Any] = field(default_factory=dict)
-    dropout: float = 0.0
-    input_dropout: float = 0.0
-    dtype: str = "float32"
+    hidden: list[int]
+    activation: str
+    negative_slope: float
+    alpha: float
+    init: str
+    init_std: float
+    init_gain: float
+    dropout: float
+    input_dropout: float
+    dtype: str
 
 
 @dataclass
 class Train:
     """See conf/train."""
 
-    epochs: int = 30
-    batch_size: int | None = 32
-    metrics_every: int = 1
-    patience: int | None = None
-    l1: float = 0.0
-    l2: float = 0.0
-    weight_decay: float = 0.0
-    clip_norm: float = 0.0
-    max_norm: float = 0.0
-    label_smoothing: float = 0.0
-    ema: float = 0.0
-    evaluate_test: Any = "auto"
-    checkpoint_seconds: float | None = 10.0
+    epochs: int
+    batch_size: int | None
+    metrics_every: int
+    patience: int | None
+    l1: float
+    l2: float
+    weight_decay: float
+    clip_norm: float
+    max_norm: float
+    label_smoothing: float
+    ema: float
+    evaluate_test: Any
+    checkpoint_seconds: float | None
 
 
 @dataclass
 class Tracking:
     """See conf/tracking."""
 
-    enabled: bool = True
-    uri: str = ""
-    experiment: str = "perceptune"
+    enabled: bool
+    uri: str
+    experiment: str
 
 
 @dataclass
 class Config:
     """See conf/config.yaml. `optimizer`, `schedule` and `augment` are a name and its options."""
 
-    data: Data = field(default_factory=Data)
-    model: Model = field(default_factory=Model)
-    optimizer: dict[str, Any] = field(default_factory=lambda: {"name": "adam", "lr": 1e-3})
-    schedule: dict[str, Any] = field(default_factory=lambda: {"name": "constant"})
-    train: Train = field(default_factory=Train)
-    augment: dict[str, Any] = field(default_factory=lambda: {"name": "none"})
-    tracking: Tracking = field(default_factory=Tracking)
-    seed: int = 0
-    threads: int = 1
-    objective: Any = "val/accuracy"
-    resume: str | None = None
+    data: Data
+    model: Model
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
+    train: Train
+    augment: dict[str, Any]
+    tracking: Tracking
+    seed: int
+    threads: int
+    objective: Any
+    resume: str | None
 
     def activation(self) -> Activation:
         """What hidden layers apply."""
-        options = self.model.activation_options
-        return _choose(ACTIVATIONS, "model.activation", self.model.activation, options)
+        model = self.model
+        knobs = {"negative_slope": model.negative_slope, "alpha": model.alpha}
+        chosen: Activation = _choose(
+            ACTIVATIONS, "model.activation", model.activation, knobs, "model."
+        )
+        return chosen
 
     def initializer(self) -> Initializer:
         """What the weights start from."""
-        return _choose(INITIALIZERS, "model.init", self.model.init, self.model.init_options)
+        model = self.model
+        knobs = {"std": model.init_std, "gain": model.init_gain}
+        chosen: Initializer = _choose(INITIALIZERS, "model.init", model.init, knobs, "model.init_")
+        return chosen
 
     def recipe(self) -> Recipe:
         """How to train."""
         optimizer, schedule, train = dict(self.optimizer), dict(self.schedule), self.train
         lr = _number("optimizer.lr", optimizer.pop("lr", None), float)
         warmup = _number("schedule.warmup", schedule.pop("warmup", 0), float)
-        rule: Optimizer = _choose(OPTIMIZERS, "optimizer", optimizer.pop("name", None), optimizer)
-        curve: Schedule = _choose(SCHEDULES, "schedule", schedule.pop("name", None), schedule)
+        rule: Optimizer = _make(OPTIMIZERS, "optimizer", optimizer)
+        curve: Schedule = _make(SCHEDULES, "schedule", schedule)
         try:
             return Recipe(
                 optimizer=rule,
@@ -139,11 +147,6 @@ class Config:
     def objectives(self) -> tuple[str, ...]:
         """The names of what a sweep is given, one or more."""
         return tuple([self.objective] if isinstance(self.objective, str) else self.objective)
-
-    @property
-    def folder(self) -> Path:
-        """Where local files of a run go that are not MLflow's: `mlruns` below this folder."""
-        return Path.cwd() / "mlruns"
 
 
 def parse(composed: DictConfig) -> Config:
@@ -226,18 +229,31 @@ def _check_validation(config: Config) -> None:
         )
 
 
-def _choose(table: Mapping[str, Any], path: str, name: Any, options: Mapping[str, Any]) -> Any:
-    """An instance of the class that `table` has under `name`, made with `options`."""
-    _one_of(path if "." in path else f"{path}.name", name, tuple(table))
-    known = {f.name: f for f in fields(table[name])}
-    prefix = f"{path}_options." if "." in path else f"{path}."
+def _make(table: Mapping[str, Any], group: str, options: Mapping[str, Any]) -> Any:
+    """What a group of the configuration describes: the class under `name`, and its options."""
+    options = dict(options)
+    name = options.pop("name", None)
+    _one_of(f"{group}.name", name, tuple(table))
+    known = [option.name for option in fields(table[name])]
     for key in options:
         if key not in known:
-            allowed = ", ".join(known) if known else "none"
-            raise UserError(f"{prefix}{key} does not exist for {name}; its options: {allowed}")
+            allowed = ", ".join(known) or "none"
+            raise UserError(f"{group}.{key} does not exist for {name}; its options: {allowed}")
+    return _choose(table, f"{group}.name", name, options, f"{group}.")
+
+
+def _choose(
+    table: Mapping[str, Any], path: str, name: Any, knobs: Mapping[str, Any], prefix: str
+) -> Any:
+    """An instance of the class that `table` has under `name`, made with those knobs it has.
+
+    Messages call a knob by `prefix` and its name.
+    """
+    _one_of(path, name, tuple(table))
     values = {
-        key: _number(f"{prefix}{key}", value, type(known[key].default))
-        for key, value in options.items()
+        option.name: _number(f"{prefix}{option.name}", knobs[option.name], type(option.default))
+        for option in fields(table[name])
+        if option.name in knobs
     }
     try:
         return table[name](**values)
@@ -269,6 +285,8 @@ def _one_line(error: OmegaConfBaseException) -> str:
     """OmegaConf's message with the key it is about first."""
     message = str(error.msg or error).splitlines()[0]
     key = error.full_key
+    if isinstance(error, MissingMandatoryValue):
+        return f"{key} is missing; conf/ says what it may be"
     if error.object_type in (None, dict) or "not in" not in message:
         return f"{key}: {message}" if key else message
     allowed = ", ".join(f.name for f in fields(error.object_type))

@@ -1,4 +1,4 @@
-"""One run from top to bottom: data, network, training, record. Everything meets here alone.
+"""One run from top to bottom: a training, its record, its evaluation. Everything meets here.
 
 Read `train` first. What happens between two epochs stands in `_run_epochs`.
 """
@@ -8,77 +8,35 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from omegaconf import OmegaConf
 
 from optuna_joblib_sweeper import current_trial
-from perceptune import machine, terminal, tracking
-from perceptune.config import Config, flatten, parse, to_dict
-from perceptune.data import sources
-from perceptune.data.split import Split, moments, split
+from perceptune import machine, terminal
+from perceptune.config import Config, flatten, to_dict
 from perceptune.errors import UserError
 from perceptune.evaluation import score
 from perceptune.nn import checkpoint
-from perceptune.nn.fit import Epoch, TrainingState, evaluate, fit
-from perceptune.nn.initializers import initialize
-from perceptune.nn.layout import Array
-from perceptune.nn.network import Network
-from perceptune.tracking import Group, Place, Run
+from perceptune.nn.fit import evaluate, fit
+from perceptune.tracking.run import FolderRun, Run
+from perceptune.tracking.store import Group, Place, open_run
+from perceptune.training import (
+    Training,
+    checkpoint_of,
+    metrics_of,
+    resume,
+    save,
+    start,
+    take_up,
+)
 
 
-class Diverged(UserError):
+class DivergedError(UserError):
     """The loss is no longer a number."""
 
     outcome = "diverged"
-
-
-@dataclass
-class Best:
-    """The best weights so far: highest validation accuracy, lowest validation loss among equals.
-
-    Without a validation part the last weights are the best.
-
-    Attributes:
-        theta: (size,) those weights.
-        epoch: when they were met.
-        metrics: what was measured then, by metric name.
-        age: measurements since.
-    """
-
-    theta: Array
-    epoch: int = 0
-    metrics: dict[str, float] = field(default_factory=dict)
-    age: int = 0
-
-    def offer(self, record: Epoch, weights: Array) -> None:
-        """Take `weights` over if `record` says that they are better."""
-        if record.val_loss is not None and self.metrics:
-            ours = self.metrics["val/accuracy"], -self.metrics["val/loss"]
-            if (record.val_accuracy, -record.val_loss) <= ours:
-                self.age += 1
-                return
-        self.theta = weights.copy()
-        self.epoch, self.metrics, self.age = record.number, metrics_of(record), 0
-
-
-@dataclass
-class Training:
-    """Everything that one run carries through its epochs."""
-
-    config: Config
-    data: sources.Dataset
-    parts: Split
-    network: Network
-    state: TrainingState
-    best: Best
-    overrides: list[str]
-    run_id: str | None = None
-    checkpoint: Path | None = None
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -126,13 +84,12 @@ def train(config: Config, overrides: list[str], folder: Path, group: Group | Non
             "train.evaluate_test=true is refused in a sweep: choices are made on validation samples"
         )
     with threadpool_limits(config.threads):
-        training = _resume(config, overrides) if config.resume else _start(config, overrides)
+        training = resume(config, overrides) if config.resume else start(config, overrides)
         if trial:
-            training.run_id, training.checkpoint = (
-                trial.mlflow_run_id,
-                trial.folder / "checkpoint.npz",
-            )
-            _continue_trial(training)
+            assert trial.folder is not None
+            training.run_id = trial.mlflow_run_id
+            training.checkpoint = trial.folder / "checkpoint.npz"
+            take_up(training)
         name = _name(training.config)
         with _recorded(training, name, folder, group) as run:
             if training.state.epoch == 0:
@@ -144,137 +101,30 @@ def train(config: Config, overrides: list[str], folder: Path, group: Group | Non
     return Result(metrics, outcome, run, name, training.best.epoch, training.state.epoch)
 
 
-def metrics_of(record: Epoch) -> dict[str, float]:
-    """An epoch's numbers by metric name."""
-    metrics = {
-        "train/loss": record.train_loss,
-        "train/accuracy": record.train_accuracy,
-        "lr": record.lr,
-        "epoch_seconds": record.seconds,
-    }
-    if record.val_loss is not None and record.val_accuracy is not None:
-        metrics |= {"val/loss": record.val_loss, "val/accuracy": record.val_accuracy}
-    return metrics
-
-
-def _start(config: Config, overrides: list[str]) -> Training:
-    """A training before its first epoch."""
-    data, parts, network = _prepare(config)
-    weights_seed, training_seed = np.random.SeedSequence(config.seed).spawn(2)
-    theta = initialize(network.layout, config.initializer(), np.random.default_rng(weights_seed))
-    state = TrainingState.start(theta.astype(network.dtype), config.recipe(), training_seed)
-    return Training(config, data, parts, network, state, Best(state.weights.copy()), overrides)
-
-
-def _prepare(config: Config) -> tuple[sources.Dataset, Split, Network]:
-    """The data, and a network of fitting shape."""
-    settings = config.data
-    data = sources.load(
-        settings.name,
-        folder=Path(settings.dir).expanduser() if settings.dir else None,
-        path=Path(settings.path).expanduser() if settings.path else None,
-    )
-    parts = split(data, validation=settings.validation, seed=settings.split_seed)
-    scale, shift = 1 / data.pixel_max, 0.0
-    if settings.standardize:
-        mean, deviation = moments(parts.train)
-        scale, shift = 1 / deviation, -mean / deviation
-    network = Network(
-        [data.images.shape[1], *config.model.hidden, len(data.classes)],
-        config.activation(),
-        scale=scale,
-        shift=shift,
-        dropout=config.model.dropout,
-        input_dropout=config.model.input_dropout,
-        dtype=config.model.dtype,
-    )
-    return data, parts, network
-
-
-def _resume(config: Config, overrides: list[str]) -> Training:
-    """The training that was interrupted, with its own configuration."""
-    assert config.resume is not None
-    path = Path(config.resume)
-    if not path.is_file():
-        path = _checkpoint_of(config.resume)
-    try:
-        state, arrays, notes = checkpoint.load_training(path)
-    except FileNotFoundError:
-        raise UserError(
-            f"resume={config.resume}: no checkpoint at {path}; the run has finished, "
-            "or ended before its first checkpoint (train.checkpoint_seconds)"
-        ) from None
-    except ValueError as error:
-        raise UserError(f"resume={config.resume}: {error}") from None
-    saved = parse(OmegaConf.create(notes["config"]))
-    _refuse_changes(config, saved, overrides)
-    data, parts, network = _prepare(saved)
-    if data.digest != notes["data"]:
-        raise UserError(f"resume={config.resume}: the data is not what the training began with")
-    training = Training(saved, data, parts, network, state, Best(arrays["best"]), overrides)
-    training.best = Best(arrays["best"], **notes["best"])
-    training.overrides, training.seconds = notes["overrides"], notes["seconds"]
-    training.run_id, training.checkpoint = notes["run_id"], path
-    return training
-
-
-def _continue_trial(training: Training) -> None:
-    """Take up what an earlier attempt at the same trial has left, if it fits."""
-    assert training.checkpoint is not None
-    if not training.checkpoint.is_file():
-        return
-    try:
-        state, arrays, notes = checkpoint.load_training(training.checkpoint)
-    except ValueError:
-        return  # the attempt starts afresh
-    if notes["config"] == to_dict(training.config) and notes["data"] == training.data.digest:
-        training.state, training.best = state, Best(arrays["best"], **notes["best"])
-        training.seconds = notes["seconds"]
-
-
-def _refuse_changes(config: Config, saved: Config, overrides: list[str]) -> None:
-    """A resumed training keeps its settings; saying them again is no change."""
-    now, then = flatten(to_dict(config)), flatten(to_dict(saved))
-    for override in overrides:
-        key = override.partition("=")[0].lstrip("+~")
-        if key == "resume":
-            continue
-        for name in now.keys() | then.keys():
-            if (name == key or name.startswith(f"{key}.")) and now.get(name) != then.get(name):
-                raise UserError(
-                    f"resume keeps {name}={then.get(name)}, got {now.get(name)}; "
-                    "leave it out, or start a new run"
-                )
-
-
 @contextmanager
 def _recorded(training: Training, name: str, folder: Path, group: Group | None) -> Iterator[Run]:
     """The run's record, and the place of its checkpoints."""
     config = training.config
     if not config.tracking.enabled:
         training.checkpoint = training.checkpoint or folder / "checkpoint.npz"
-        yield tracking.FolderRun(folder)
+        yield FolderRun(folder)
         return
     blas = machine.blas()
     tags = {
         "blas": f"{blas['library']} {blas['version']} {blas['kernel']}",
         "threads": str(blas["threads"]),
     }
-    with tracking.open_run(
+    with open_run(
         Place(config.tracking.uri, config.tracking.experiment),
         name=name,
         tags=tags,
         group=group,
         run_id=training.run_id,
-        borrowed=bool(current_trial()),
+        borrowed=current_trial().mlflow_run_id is not None,
     ) as run:
         training.run_id = run.id
-        training.checkpoint = training.checkpoint or _checkpoint_of(str(run.id))
+        training.checkpoint = training.checkpoint or checkpoint_of(str(run.id))
         yield run
-
-
-def _checkpoint_of(run_id: str) -> Path:
-    return Path.cwd() / "mlruns" / "checkpoints" / f"{run_id}.npz"
 
 
 def _describe(run: Run, training: Training) -> None:
@@ -312,9 +162,9 @@ def _run_epochs(training: Training, run: Run, *, quiet: bool) -> str:
     with terminal.progress(recipe.epochs, state.epoch, quiet=quiet) as show:
         for record in epochs:
             if not record.finite:
-                raise Diverged(
+                raise DivergedError(
                     f"the training diverged in epoch {record.number}: its loss is "
-                    f"{record.train_loss}; lower optimizer.lr ({recipe.lr:g}) or set train.clip_norm"
+                    f"{record.train_loss}; lower optimizer.lr={recipe.lr:g} or set train.clip_norm"
                 )
             metrics = metrics_of(record)
             run.log_metrics(metrics, record.number)
@@ -329,32 +179,13 @@ def _run_epochs(training: Training, run: Run, *, quiet: bool) -> str:
             if config.train.patience is not None and best.age >= config.train.patience:
                 return "stopped_early"
             if _due(last_checkpoint, config.train.checkpoint_seconds):
-                _save(training)
+                save(training)
                 last_checkpoint = time.monotonic()
     return "finished"
 
 
 def _due(last: float, interval: float | None) -> bool:
     return interval is not None and time.monotonic() - last >= interval
-
-
-def _save(training: Training) -> None:
-    """Write a checkpoint from which the training can go on bit by bit."""
-    assert training.checkpoint is not None
-    best = {k: v for k, v in asdict(training.best).items() if k != "theta"}
-    checkpoint.save_training(
-        training.checkpoint,
-        training.state,
-        {"best": training.best.theta},
-        {
-            "config": to_dict(training.config),
-            "overrides": training.overrides,
-            "data": training.data.digest,
-            "run_id": training.run_id,
-            "best": best,
-            "seconds": training.seconds,
-        },
-    )
 
 
 def _conclude(training: Training, run: Run, outcome: str, *, in_trial: bool) -> dict[str, float]:

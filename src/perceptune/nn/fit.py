@@ -22,9 +22,17 @@ from perceptune.nn.schedules import Schedule
 class Samples(Protocol):
     """Labelled images of which some rows are meant."""
 
-    images: Array  # (all, inputs)
-    labels: Array  # (all,) integers
-    rows: Array  # (samples,) indices into both
+    @property
+    def images(self) -> Array:
+        """Pixels as they were stored, (all, inputs)."""
+
+    @property
+    def labels(self) -> Array:
+        """Integers below the number of classes, (all,)."""
+
+    @property
+    def rows(self) -> Array:
+        """Which samples are meant, (samples,) indices into both."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ def target_table(classes: int, label_smoothing: float = 0.0, dtype: type = np.fl
     """
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
-    table = np.full((classes, classes), label_smoothing / classes, dtype)
+    table: Array = np.full((classes, classes), label_smoothing / classes, dtype)
     np.fill_diagonal(table, 1 - label_smoothing + label_smoothing / classes)
     return table
 

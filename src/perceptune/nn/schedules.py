@@ -47,7 +47,7 @@ class Step:
     def factor(self, progress: float, epoch: float) -> float:
         """See `Schedule`."""
         # A hair is added because 3 · (1/3) steps may come out just below a whole epoch.
-        return self.gamma ** math.floor((epoch + 1e-9) / self.every)
+        return float(self.gamma ** math.floor((epoch + 1e-9) / self.every))
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Exponential:
 
     def factor(self, progress: float, epoch: float) -> float:
         """See `Schedule`."""
-        return self.gamma**epoch
+        return float(self.gamma**epoch)
 
 
 @dataclass(frozen=True)

@@ -1,138 +1,28 @@
-"""Where a run is recorded: in MLflow, or without it in a folder.
+"""The MLflow store: made once, by one process at a time; runs opened and closed truthfully.
 
-The only module that knows MLflow, and it imports it only when a run is opened there. It knows
-nothing of networks: it is given numbers, texts and files.
+MLflow is imported only when a run is opened, and only its client is used: nothing is left to
+exit hooks and global state.
 """
 
 import json
 import logging
 import os
-import shutil
 import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import perceptune
 from perceptune import machine
 from perceptune.errors import UserError
+from perceptune.tracking.run import MlflowRun
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_OWNER_TAGS = ("pid", "process_start", "host", "boot_id")
-_LONGEST_VALUE = 6000  # characters of a parameter
-_PARAMETERS_A_BATCH = 100
-
-
-class Run(Protocol):
-    """One training's record."""
-
-    id: str | None
-    store: str
-    outcome: str
-
-    def log_params(self, params: Mapping[str, Any]) -> None:
-        """Record settings, by dotted name."""
-
-    def log_metrics(self, metrics: Mapping[str, float], epoch: int | None = None) -> None:
-        """Record numbers, of an epoch or of the whole run."""
-
-    def log_tags(self, tags: Mapping[str, str]) -> None:
-        """Record short texts."""
-
-    def log_file(self, path: Path, folder: str = "") -> None:
-        """Keep a copy of a file."""
-
-    def log_data(self, name: str, digest: str, origin: str, profile: Mapping[str, Any]) -> None:
-        """Record which data set was used; `digest` is its SHA-256."""
-
-
-@dataclass
-class FolderRun:
-    """A run that is not tracked: its files stay in a folder, its numbers are only shown."""
-
-    folder: Path
-    id: str | None = None
-    store: str = "none (tracking.enabled=false)"
-    outcome: str = "finished"
-
-    def log_params(self, params: Mapping[str, Any]) -> None:
-        """See `Run`."""
-
-    def log_metrics(self, metrics: Mapping[str, float], epoch: int | None = None) -> None:
-        """See `Run`."""
-
-    def log_tags(self, tags: Mapping[str, str]) -> None:
-        """See `Run`."""
-
-    def log_file(self, path: Path, folder: str = "") -> None:
-        """See `Run`."""
-        target = self.folder / folder
-        target.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(path, target)
-
-    def log_data(self, name: str, digest: str, origin: str, profile: Mapping[str, Any]) -> None:
-        """See `Run`."""
-
-
-@dataclass
-class MlflowRun:
-    """A run in an MLflow store, written through the client alone."""
-
-    client: "MlflowClient"
-    id: str | None
-    store: str
-    outcome: str = "finished"
-    logged_epochs: int = 0
-    """Epochs that an earlier process has recorded already; they are not written twice."""
-
-    def log_params(self, params: Mapping[str, Any]) -> None:
-        """See `Run`."""
-        from mlflow.entities import Param
-
-        entries = [Param(key, _as_text(value)[:_LONGEST_VALUE]) for key, value in params.items()]
-        for start in range(0, len(entries), _PARAMETERS_A_BATCH):
-            self._batch(params=entries[start : start + _PARAMETERS_A_BATCH])
-
-    def log_metrics(self, metrics: Mapping[str, float], epoch: int | None = None) -> None:
-        """See `Run`."""
-        from mlflow.entities import Metric
-
-        if epoch is not None and epoch <= self.logged_epochs:
-            return
-        now = time.time_ns() // 1_000_000
-        self._batch(metrics=[Metric(k, float(v), now, epoch or 0) for k, v in metrics.items()])
-
-    def log_tags(self, tags: Mapping[str, str]) -> None:
-        """See `Run`."""
-        from mlflow.entities import RunTag
-
-        self._batch(tags=[RunTag(key, value) for key, value in tags.items()])
-
-    def log_file(self, path: Path, folder: str = "") -> None:
-        """See `Run`."""
-        self.client.log_artifact(self.id, str(path), folder or None)
-
-    def log_data(self, name: str, digest: str, origin: str, profile: Mapping[str, Any]) -> None:
-        """See `Run`."""
-        from mlflow.entities import Dataset, DatasetInput
-
-        entry = Dataset(
-            name=name,
-            digest=digest[:36],  # as long as MLflow's column
-            source_type="local",
-            source=json.dumps({"origin": origin}),
-            profile=json.dumps(profile),
-        )
-        self.client.log_inputs(self.id, [DatasetInput(entry)])
-        self.log_tags({"data.sha256": digest})
-
-    def _batch(self, **entries: Any) -> None:
-        self.client.log_batch(self.id, **entries)
+_OWNER_TAGS = tuple(machine.identity())
 
 
 @dataclass(frozen=True)
@@ -365,5 +255,17 @@ def _context_tags() -> dict[str, str]:
     return tags | ({"mlflow.source.git.commit": commit} if commit else {})
 
 
-def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+def contents(uri: str) -> str:
+    """What a store holds, in words; an absent one is not made."""
+    local = _sqlite_file(uri)
+    if local and not local.exists():
+        return "none yet; the first `perceptune train` makes the store"
+    place = Place(uri, "")
+    with _errors_of(place):
+        client = _client(uri)
+        counts = []
+        for experiment in client.search_experiments():
+            runs = client.search_runs([experiment.experiment_id], max_results=50_000)
+            if runs:
+                counts.append(f"{len(runs)} in {experiment.name}")
+    return ", ".join(counts) or "none"

@@ -1,0 +1,87 @@
+"""`perceptune info`: what is installed, what the machine is, where data and store are."""
+
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import perceptune
+from perceptune import machine
+
+_PACKAGES = ("numpy", "hydra-core", "mlflow", "optuna", "joblib")
+
+
+def report() -> None:
+    """Print it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", justify="right")
+    grid.add_column(overflow="fold")
+    for label, value in [*_software(), *_hardware(), *_data(), *_store()]:
+        grid.add_row(label, value)
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    console.print(grid, highlight=False, markup=False)
+
+
+def _software() -> list[tuple[str, str]]:
+    packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
+    return [
+        ("perceptune", f"{perceptune.__version__}, Python {platform.python_version()}"),
+        ("built on", packages),
+    ]
+
+
+def _hardware() -> list[tuple[str, str]]:
+    blas = machine.blas()
+    rows = [
+        ("cores", str(len(os.sched_getaffinity(0)) if _has_affinity() else os.cpu_count())),
+        ("BLAS", f"{blas['library']} {blas['version']}, {blas['threads']} threads"),
+        ("kernel", str(blas["kernel"])),
+    ]
+    pins = machine.blas_pins()
+    if pins:
+        free = _kernel_without(pins)
+        names = ", ".join(f"{name}={value}" for name, value in pins.items())
+        text = f"{names} in the environment"
+        if free != blas["kernel"]:
+            text += f": without it the kernel would be {free}, which may be twice as fast; unset it"
+        rows.append(("warning", text))
+    return rows
+
+
+def _has_affinity() -> bool:
+    return hasattr(os, "sched_getaffinity")
+
+
+def _kernel_without(pins: dict[str, str]) -> str:
+    """The kernel that BLAS chooses by itself; it does so once, so this asks a fresh process."""
+    code = "from perceptune.machine import blas; print(blas()['kernel'])"
+    environment = {key: value for key, value in os.environ.items() if key not in pins}
+    answer = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    return answer.stdout.strip() or "unknown"
+
+
+def _data() -> list[tuple[str, str]]:
+    from perceptune.data.cache import cache_folder
+
+    given = os.environ.get("PERCEPTUNE_DATA_DIR")
+    cache = cache_folder()
+    held = sum(file.stat().st_size for file in cache.rglob("*") if file.is_file())
+    rows = [("data cache", f"{cache}, {held / 1e6:.0f} MB")]
+    if given:
+        files = sorted(path.name for path in Path(given).glob("*ubyte*"))
+        rows.append(("data folder", f"{given}: {', '.join(files) or 'none of the four files'}"))
+    return rows
+
+
+def _store() -> list[tuple[str, str]]:
+    from perceptune.tracking.store import contents
+
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd()}/mlruns/mlflow.db"
+    return [("store", uri), ("runs", contents(uri))]

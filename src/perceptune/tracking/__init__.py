@@ -1,0 +1,1 @@
+"""Where runs are recorded. Only this package, and `model`, know MLflow."""

@@ -1,0 +1,133 @@
+"""One training's record: in an MLflow run, or without MLflow in a folder.
+
+Is given numbers, texts and files, and knows nothing of networks; which run it writes to is
+decided in `store`.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_LONGEST_VALUE = 6000  # characters of a parameter
+_PARAMETERS_A_BATCH = 100
+
+
+class Run(Protocol):
+    """One training's record."""
+
+    store: str
+    outcome: str
+
+    @property
+    def id(self) -> str | None:
+        """The run's id in its store, if it has one."""
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Record settings, by dotted name."""
+
+    def log_metrics(self, metrics: Mapping[str, float], epoch: int | None = None) -> None:
+        """Record numbers, of an epoch or of the whole run."""
+
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """Record short texts."""
+
+    def log_file(self, path: Path, folder: str = "") -> None:
+        """Keep a copy of a file."""
+
+    def log_data(self, name: str, digest: str, origin: str, profile: Mapping[str, Any]) -> None:
+        """Record which data set was used; `digest` is its SHA-256."""
+
+
+@dataclass
+class FolderRun:
+    """A run that is not tracked: its files stay in a folder, its numbers are only shown."""
+
+    folder: Path
+    id: str | None = None
+    store: str = "none (tracking.enabled=false)"
+    outcome: str = "finished"
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """See `Run`."""
+
+    def log_metrics(self, metrics: Mapping[str, float], epoch: int | None = None) -> None:
+        """See `Run`."""
+
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """See `Run`."""
+
+    def log_file(self, path: Path, folder: str = "") -> None:
+        """See `Run`."""
+        target = self.folder / folder
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, target)
+
+    def log_data(self, name: str, digest: str, origin: str, profile: Mapping[str, Any]) -> None:
+        """See `Run`."""
+
+
+@dataclass
+class MlflowRun:
+    """A run in an MLflow store, written through the client alone."""
+
+    client: "MlflowClient"
+    id: str
+    store: str
+    outcome: str = "finished"
+    logged_epochs: int = 0
+    """Epochs that an earlier process has recorded already; they are not written twice."""
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """See `Run`."""
+        from mlflow.entities import Param
+
+        entries = [Param(key, _as_text(value)[:_LONGEST_VALUE]) for key, value in params.items()]
+        for start in range(0, len(entries), _PARAMETERS_A_BATCH):
+            self._batch(params=entries[start : start + _PARAMETERS_A_BATCH])
+
+    def log_metrics(self, metrics: Mapping[str, float], epoch: int | None = None) -> None:
+        """See `Run`."""
+        from mlflow.entities import Metric
+
+        if epoch is not None and epoch <= self.logged_epochs:
+            return
+        now = time.time_ns() // 1_000_000
+        self._batch(metrics=[Metric(k, float(v), now, epoch or 0) for k, v in metrics.items()])
+
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """See `Run`."""
+        from mlflow.entities import RunTag
+
+        self._batch(tags=[RunTag(key, value) for key, value in tags.items()])
+
+    def log_file(self, path: Path, folder: str = "") -> None:
+        """See `Run`."""
+        self.client.log_artifact(self.id, str(path), folder or None)
+
+    def log_data(self, name: str, digest: str, origin: str, profile: Mapping[str, Any]) -> None:
+        """See `Run`."""
+        from mlflow.entities import Dataset, DatasetInput
+
+        entry = Dataset(
+            name=name,
+            digest=digest[:36],  # as long as MLflow's column
+            source_type="local",
+            source=json.dumps({"origin": origin}),
+            profile=json.dumps(profile),
+        )
+        self.client.log_inputs(self.id, [DatasetInput(entry)])
+        self.log_tags({"data.sha256": digest})
+
+    def _batch(self, **entries: Any) -> None:
+        self.client.log_batch(self.id, **entries)
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,68 @@
+"""What every test shares: what the plain command leaves out, and where it may write."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+LEFT_OUT = ("slow", "browser", "cluster", "peers")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help=f"also run {', '.join(LEFT_OUT)} tests")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--all") or config.getoption("-m"):
+        return
+    left_out = [item for item in items if any(map(item.get_closest_marker, LEFT_OUT))]
+    if left_out:
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
+        config.stash[_LEFT_OUT] = len(left_out)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    count = terminalreporter.config.stash.get(_LEFT_OUT, 0)
+    if count:
+        terminalreporter.write_line(
+            f"{count} longer tests ({', '.join(LEFT_OUT)}) were left out; "
+            "`uv run pytest --all` runs them too"
+        )
+
+
+_LEFT_OUT = pytest.StashKey[int]()
+
+Perceptune = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nothing is read from or left in the user's cache; stores are where a test runs."""
+    os.environ["PERCEPTUNE_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+@pytest.fixture
+def perceptune(tmp_path: Path) -> Perceptune:
+    """The real command, in an empty folder."""
+
+    def run(*arguments: str, **options: object) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "perceptune", *arguments]
+        return subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
+        )
+
+    return run
+
+
+@pytest.fixture
+def mnist() -> Path:
+    """The folder with the four real files."""
+    folder = os.environ.get("PERCEPTUNE_DATA_DIR")
+    if not folder:
+        pytest.skip("set PERCEPTUNE_DATA_DIR to a folder with the four MNIST files")
+    return Path(folder)
