@@ -170,7 +170,7 @@ def test_leaky_relu_refuses_a_slope_outside_its_range(value: float) -> None:
         LeakyRelu(value)
 
 
-@pytest.mark.parametrize("value", [-1.0, 0.0, math.nan])
+@pytest.mark.parametrize("value", [-1.0, 0.0, math.nan, math.inf])
 def test_elu_refuses_an_alpha_that_is_not_positive(value: float) -> None:
     with pytest.raises(ValueError, match=f"alpha must be above 0, got {value}"):
         Elu(value)

@@ -116,7 +116,7 @@ def test_layers_of_the_same_shape_start_apart(name: str) -> None:
     assert np.array_equal(first.weight, second.weight) == (name == "zeros")
 
 
-@pytest.mark.parametrize("value", [0.0, -1.0, math.nan])
+@pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
 def test_values_that_are_not_positive_are_refused(value: float) -> None:
     with pytest.raises(ValueError, match=f"std must be above 0, got {value}"):
         Normal(value)

@@ -1,5 +1,7 @@
 """Layout: every number of θ belongs to one place of one layer."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -22,9 +24,7 @@ def test_every_parameter_lies_in_exactly_one_weight_or_bias(widths: tuple[int, .
 @pytest.mark.parametrize("widths", WIDTHS)
 def test_views_have_the_shapes_of_their_layer(widths: tuple[int, ...]) -> None:
     layers = Layout(widths).layers(Layout(widths).empty())
-    assert [layer.weight.shape for layer in layers] == list(
-        zip(widths[:-1], widths[1:], strict=True)
-    )
+    assert [layer.weight.shape for layer in layers] == list(pairwise(widths))
     assert [layer.bias.shape for layer in layers] == [(width,) for width in widths[1:]]
 
 
