@@ -46,7 +46,8 @@ class Loss:
         work = self.network.read(self.images, np.arange(len(self.images)))
         noise = np.random.default_rng(5)
         loss = self.network.loss_and_gradient(layers, slopes, work, self.targets, noise)
-        return loss + add_penalty(layers, slopes, *self.penalty), gradient
+        scratch = self.network.layout.layers(np.full_like(theta, np.nan))
+        return loss + add_penalty(layers, slopes, *self.penalty, scratch), gradient
 
 
 def difference(function: Callable[[Array], tuple[float, Array]], theta: Array) -> float:

@@ -19,6 +19,11 @@ def layers() -> tuple[Array, list[Layer]]:
     return theta, LAYOUT.layers(theta)
 
 
+def scratch() -> list[Layer]:
+    """What a user of these cannot know."""
+    return LAYOUT.layers(np.full(LAYOUT.size, np.nan))
+
+
 @pytest.mark.parametrize(
     ("l1", "l2", "value"),
     [(0.0, 0.0, 0.0), (0.5, 0.0, 0.5 * 12), (0.0, 0.1, 0.05 * 34), (0.5, 0.1, 6 + 1.7)],
@@ -28,7 +33,7 @@ def test_a_penalty_and_its_gradient_agree_with_numbers_worked_by_hand(
 ) -> None:
     _, theta_layers = layers()
     gradient = np.ones(LAYOUT.size)
-    found = add_penalty(theta_layers, LAYOUT.layers(gradient), l1, l2)
+    found = add_penalty(theta_layers, LAYOUT.layers(gradient), l1, l2, scratch())
     assert found == pytest.approx(value, rel=1e-14)  # a few roundings
     expected = 1 + np.where(WEIGHTS, l2 * THETA + l1 * np.sign(THETA), 0)
     np.testing.assert_allclose(gradient, expected, rtol=1e-14)
@@ -36,7 +41,7 @@ def test_a_penalty_and_its_gradient_agree_with_numbers_worked_by_hand(
 
 def test_a_penalty_leaves_the_parameters_alone() -> None:
     theta, theta_layers = layers()
-    add_penalty(theta_layers, LAYOUT.layers(np.zeros(LAYOUT.size)), 0.5, 0.1)
+    add_penalty(theta_layers, LAYOUT.layers(np.zeros(LAYOUT.size)), 0.5, 0.1, scratch())
     assert np.array_equal(theta, THETA)
 
 
