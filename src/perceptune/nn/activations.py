@@ -100,7 +100,7 @@ class Elu:
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.alpha > 0:
+        if not 0 < self.alpha < math.inf:
             raise ValueError(f"alpha must be above 0, got {self.alpha}")
 
     def forward(self, z: Array, out: Array, slope: Array | None = None) -> None:

@@ -217,6 +217,8 @@ class _Trainer:
         self.gradient = np.empty_like(self.state.theta)
         self.layers: list[Layer] = network.layout.layers(self.state.theta)
         self.slopes: list[Layer] = network.layout.layers(self.gradient)
+        # Untouched pages of this cost no memory when there is no penalty.
+        self.scratch = network.layout.layers(np.empty_like(self.gradient))
         classes = network.widths[-1]
         self.table = target_table(classes, self.recipe.label_smoothing, network.dtype)
         self.images = np.asarray(train.images)  # a memory map's own indexing is slower
@@ -250,7 +252,7 @@ class _Trainer:
         epoch = state.epoch + step / self.steps
         self.lr = recipe.lr * recipe.schedule.factor(epoch / recipe.epochs, epoch)
         if recipe.l1 or recipe.l2:
-            add_penalty(self.layers, self.slopes, recipe.l1, recipe.l2)
+            add_penalty(self.layers, self.slopes, recipe.l1, recipe.l2, self.scratch)
         if recipe.clip_norm:
             clip_norm(self.gradient, recipe.clip_norm)
         if recipe.weight_decay:

@@ -39,7 +39,7 @@ class Normal:
     std: float = 0.01
 
     def __post_init__(self) -> None:
-        if not self.std > 0:
+        if not 0 < self.std < math.inf:
             raise ValueError(f"std must be above 0, got {self.std}")
 
     def draw(self, rng: np.random.Generator, inputs: int, outputs: int) -> Array:
@@ -103,7 +103,7 @@ class Orthogonal:
     gain: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.gain > 0:
+        if not 0 < self.gain < math.inf:
             raise ValueError(f"gain must be above 0, got {self.gain}")
 
     def draw(self, rng: np.random.Generator, inputs: int, outputs: int) -> Array:

@@ -4,6 +4,7 @@ An optimizer is a frozen value; what it remembers between steps is an explicit `
 arrays that a checkpoint can save as it is. None of them knows about layers, losses or schedules.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -247,7 +248,7 @@ class AdamW:
 
     def __post_init__(self) -> None:
         self._adam()
-        if not self.weight_decay >= 0:
+        if not 0 <= self.weight_decay < math.inf:
             raise ValueError(f"weight_decay must be 0 or more, got {self.weight_decay}")
 
     def init(self, size: int, dtype: Any = np.float32) -> State:
@@ -269,7 +270,7 @@ def _check_decay(name: str, value: float) -> None:
 
 
 def _check_positive(name: str, value: float) -> None:
-    if not value > 0:
+    if not 0 < value < math.inf:
         raise ValueError(f"{name} must be above 0, got {value}")
 
 

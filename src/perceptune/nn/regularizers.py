@@ -10,16 +10,24 @@ import numpy as np
 from perceptune.nn.layout import Array, Layer
 
 
-def add_penalty(layers: list[Layer], gradient: list[Layer], l1: float, l2: float) -> float:
-    """The value of l1·Σ|w| + l2/2·Σw², its gradient added to `gradient`."""
+def add_penalty(
+    layers: list[Layer], gradient: list[Layer], l1: float, l2: float, scratch: list[Layer]
+) -> float:
+    """The value of l1·Σ|w| + l2/2·Σw², its gradient added to `gradient`.
+
+    `scratch` are views of one more vector like θ, whose numbers are lost.
+    """
     value = 0.0
-    for layer, slope in zip(layers, gradient, strict=True):
+    for layer, slope, own in zip(layers, gradient, scratch, strict=True):
         if l2:
-            value += l2 / 2 * float(np.vdot(layer.weight, layer.weight))
-            slope.weight[:] += l2 * layer.weight
+            np.multiply(layer.weight, l2, out=own.weight)
+            slope.weight[:] += own.weight
+            value += float(np.vdot(own.weight, layer.weight)) / 2
         if l1:
-            value += l1 * float(np.abs(layer.weight).sum())
-            slope.weight[:] += l1 * np.sign(layer.weight)
+            np.sign(layer.weight, out=own.weight)
+            own.weight[:] *= l1
+            slope.weight[:] += own.weight
+            value += float(np.vdot(own.weight, layer.weight))  # |w| = w · sign w
     return value
 
 

@@ -124,14 +124,14 @@ class WarmUp:
     The inner schedule's own clock runs on meanwhile; the ramp multiplies it.
 
     Raises:
-        ValueError: epochs below 0.
+        ValueError: epochs below 0, or without end.
     """
 
     schedule: Schedule
     epochs: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.epochs < 0:
+        if not 0 <= self.epochs < math.inf:
             raise ValueError(f"warmup must be 0 epochs or more, got {self.epochs}")
 
     def factor(self, progress: float, epoch: float) -> float:
