@@ -324,6 +324,36 @@ def test_the_long_mnist_command_of_the_readme_trains(mnist: Path, tmp_path: Path
     assert result.metrics["test/accuracy"] >= 0.98
 
 
+def test_a_second_attempt_at_a_trial_goes_on_from_its_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import optuna_joblib_sweeper
+
+    class Killed(BaseException):
+        pass
+
+    class Trial(optuna_joblib_sweeper.CurrentTrial):
+        folder = tmp_path
+        reports: ClassVar[list[int]] = []
+
+        def __bool__(self) -> bool:
+            return True
+
+        def report(self, value: float, step: int) -> None:
+            self.reports.append(step)
+            if self.reports == [1, 2, 3]:
+                raise Killed
+
+    monkeypatch.setattr(experiment, "current_trial", Trial)
+    overrides = ("tracking.enabled=false", "train.epochs=5", "train.checkpoint_seconds=0")
+    with pytest.raises(Killed):
+        run(tmp_path, *overrides)
+    run(tmp_path, *overrides)
+    assert Trial.reports == [1, 2, 3, 3, 4, 5]  # the checkpoint of epoch 3 was not yet written
+    run(tmp_path, *overrides)
+    assert Trial.reports[6:] == [1, 2, 3, 4, 5]  # the finished trial has left none
+
+
 def test_a_trial_never_reads_the_test_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import optuna_joblib_sweeper
 

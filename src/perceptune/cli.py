@@ -56,7 +56,11 @@ def train(arguments: list[str]) -> None:
     from perceptune import paths
 
     paths.register_resolvers()
-    sys.argv = ["perceptune train", *arguments]
+    # Our presets are a group that is there already, so Hydra would refuse the `+`.
+    overrides = [
+        word.removeprefix("+") if word.startswith("+experiment=") else word for word in arguments
+    ]
+    sys.argv = ["perceptune train", *overrides]
     conf = str(paths.root() / "conf")
     run = hydra.main(config_path=conf, config_name="config", version_base="1.3")(_job)
     # A container's stop or a batch system's end: close the run as an interrupt would.
@@ -128,6 +132,9 @@ def _group() -> Any:
 
 def _without_traceback(command: Any, arguments: list[str]) -> int:
     """Run a command; a mistake of the user's ends in a message, a bug in its traceback."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
     from perceptune.errors import UserError
 
     wants_all = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -144,7 +151,7 @@ def _without_traceback(command: Any, arguments: list[str]) -> int:
             _fail(str(error))
         if isinstance(error, MemoryError):
             _fail(f"out of memory: {error}; lower model.hidden or train.batch_size")
-        if _raised_by_hydra(error):
+        if isinstance(error, HydraException | OmegaConfBaseException) or _raised_by_hydra(error):
             cause = error.__cause__
             of_omegaconf = type(cause).__module__.startswith("omegaconf")
             _fail(f"{error}\n{cause}" if of_omegaconf else str(error))
@@ -158,8 +165,7 @@ def _raised_by_hydra(error: BaseException) -> bool:
     while trace and trace.tb_next:
         trace = trace.tb_next
     place = trace.tb_frame.f_globals.get("__name__", "") if trace else ""
-    names = (place, type(error).__module__)
-    return any(name.partition(".")[0] in ("hydra", "omegaconf", "antlr4") for name in names)
+    return place.partition(".")[0] in ("hydra", "omegaconf", "antlr4")
 
 
 def _terminate(number: int, frame: Any) -> NoReturn:

@@ -81,7 +81,7 @@ def _data() -> list[tuple[str, str]]:
 
 
 def _store() -> list[tuple[str, str]]:
-    from perceptune.tracking.store import contents
+    from perceptune.tracking.store import contents, default_uri
 
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd()}/mlruns/mlflow.db"
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or default_uri()
     return [("store", uri), ("runs", contents(uri))]

@@ -18,8 +18,9 @@ def register_resolvers() -> None:
     """Make the resolvers known; every process that composes needs them."""
     from omegaconf import OmegaConf
 
-    from perceptune.tracking.store import artifacts_beside
+    from perceptune.tracking.store import artifacts_beside, default_uri
 
     register = OmegaConf.register_new_resolver
     register("perceptune.root", lambda: str(root()), replace=True)
+    register("perceptune.store", default_uri, replace=True)
     register("perceptune.artifacts", artifacts_beside, replace=True)

@@ -104,6 +104,11 @@ def open_run(
     _close(run, "FINISHED", borrowed, {})
 
 
+def default_uri() -> str:
+    """The store that is used where no other is named: below the current folder."""
+    return f"sqlite:///{Path.cwd()}/mlruns/mlflow.db"
+
+
 def prepare(uri: str) -> None:
     """Make the store, if it is not there, before several processes look for it at once."""
     with _errors_of(Place(uri, "")), _alone(uri):
