@@ -5,6 +5,7 @@ there, so a reader, or a next start after a crash, meets the old file or the new
 """
 
 import json
+import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -96,23 +97,30 @@ def load_network(path: Path) -> SavedNetwork:
         spec = meta["network"]
         activation = ACTIVATIONS[spec["activation"]](**spec["activation_options"])
         layout = Layout(spec["widths"])
-        theta = layout.empty(arrays["weight_1"].dtype)
+        dtype = arrays["weight_1"].dtype
+        if dtype not in (np.float32, np.float64):
+            raise ValueError(f"the type {dtype}")
+        if not (math.isfinite(spec["scale"]) and math.isfinite(spec["shift"])):
+            raise ValueError("the scaling of pixels")
+        theta = layout.empty(dtype)
         for number, layer in enumerate(layout.layers(theta), start=1):
             for name, view in (("weight", layer.weight), ("bias", layer.bias)):
                 array = arrays[f"{name}_{number}"]
                 if array.shape != view.shape or not np.isfinite(array).all():
                     raise ValueError(f"{name}_{number}")
                 view[:] = array
+        if len(arrays) != 2 * len(layout.shapes):
+            raise ValueError(f"widths {spec['widths']}")
         network = Network(
             spec["widths"],
             activation,
             scale=spec["scale"],
             shift=spec["shift"],
-            dtype=theta.dtype,
+            dtype=dtype,
         )
-    except (KeyError, TypeError, ValueError) as error:
+        return SavedNetwork(network, theta, _notes(meta))
+    except (KeyError, TypeError, ValueError, MemoryError) as error:
         raise ValueError(f"{path} is damaged: {error} does not fit the rest") from error
-    return SavedNetwork(network, theta, meta["notes"])
 
 
 def save_training(
@@ -145,21 +153,34 @@ def load_training(path: Path) -> tuple[TrainingState, dict[str, Array], dict[str
     if meta.get("format") != "perceptune training 1":
         raise ValueError(f"{path} is no checkpoint of a training")
     try:
+        theta, average, epoch = arrays["theta"], arrays.get("average"), meta["epoch"]
+        for array in (theta, theta if average is None else average):
+            if array.ndim != 1 or array.shape != theta.shape or not np.isfinite(array).all():
+                raise ValueError("theta or its average")
+        if not isinstance(epoch, int) or epoch < 0:
+            raise ValueError(f"epoch {epoch}")
         state = TrainingState(
-            theta=arrays["theta"],
+            theta=theta,
             optimizer=_with_prefix("optimizer.", arrays),
-            average=arrays.get("average"),
-            epoch=meta["epoch"],
+            average=average,
+            epoch=epoch,
             order=_generator(meta["order"]),
             noise=_generator(meta["noise"]),
         )
-        return state, _with_prefix("extra.", arrays), meta["notes"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+        return state, _with_prefix("extra.", arrays), _notes(meta)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{path} is damaged: {error} does not fit the rest") from error
 
 
 def _with_prefix(prefix: str, arrays: dict[str, Array]) -> dict[str, Array]:
     return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+
+
+def _notes(meta: dict[str, Any]) -> dict[str, Any]:
+    notes = meta["notes"]
+    if not isinstance(notes, dict):
+        raise TypeError("notes")
+    return notes
 
 
 def _generator(state: dict[str, Any]) -> np.random.Generator:
