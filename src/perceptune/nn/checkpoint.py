@@ -1,7 +1,8 @@
 """One .npz file holds a network, or a whole training between two epochs. Never a pickle.
 
-A file is arrays by name plus `meta`, a JSON text. It is written beside its place and then moved
-there, so a reader, or a next start after a crash, meets the old file or the new one, whole.
+A file is arrays by name plus `meta`, a JSON text that lists them too. It is written beside its
+place and then moved there, so a reader, or a next start after a crash, meets the old file or the
+new one, whole.
 """
 
 import json
@@ -19,6 +20,7 @@ from perceptune.nn.layout import Array, Layout
 from perceptune.nn.network import Network
 
 _META = "meta"
+_NAMES = "arrays"  # within meta
 
 
 def save(path: Path, arrays: dict[str, Array], meta: dict[str, Any]) -> None:
@@ -27,7 +29,8 @@ def save(path: Path, arrays: dict[str, Array], meta: dict[str, Any]) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with partial.open("wb") as file:
-            np.savez(file, allow_pickle=False, **{_META: np.array(json.dumps(meta))}, **arrays)
+            text = np.array(json.dumps(meta | {_NAMES: sorted(arrays)}))
+            np.savez(file, allow_pickle=False, **{_META: text}, **arrays)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
@@ -51,8 +54,10 @@ def load(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
         raise
     except Exception as error:  # one flipped byte makes zipfile raise nearly anything
         raise ValueError(f"{path} is damaged, or not a file of Perceptune's") from error
-    # What is no array comes out of NumPy as plain bytes.
-    if not isinstance(meta, dict) or any(isinstance(array, bytes) for array in arrays.values()):
+    # A wrong length in the archive's directory hides arrays without a word. What is no array
+    # comes out of NumPy as plain bytes.
+    whole = isinstance(meta, dict) and meta.pop(_NAMES, None) == sorted(arrays)
+    if not whole or any(isinstance(array, bytes) for array in arrays.values()):
         raise ValueError(f"{path} is not a file of Perceptune's")
     return arrays, meta
 
