@@ -17,7 +17,7 @@ FILES = [(group, file.stem) for group in GROUPS for file in sorted((CONF / group
 
 
 def _composed(*overrides: str) -> Any:
-    OmegaConf.register_new_resolver("perceptune.root", lambda: str(paths.root()), replace=True)
+    paths.register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", ["tracking.uri=sqlite:///x.db", *overrides])
 
@@ -64,8 +64,11 @@ BAD = [
     (["train.patience=3", "data.validation=0"], "set data.validation above 0"),
     (["train.evaluate_test=maybe"], "train.evaluate_test must be one of auto, true, false"),
     (["train.checkpoint_seconds=-1"], "train.checkpoint_seconds must be 0 or more"),
-    (["model.hidden=[0]"], "model.hidden must hold numbers ≥ 1"),
+    (["model.hidden=[0]"], "model.hidden must hold numbers from 1 to"),
     (["model.hidden=[a]"], "model.hidden"),
+    (["model.hidden=[[1]]"], "model.hidden"),
+    (["++model.hidden=${seed}"], "model.hidden"),
+    (["objective=true"], "objective must be one of"),
     (["model.hidden=5"], "model.hidden"),
     (["model.dropout=1"], "model.dropout must be in [0, 1)"),
     (["model.input_dropout=-1"], "model.input_dropout must be in [0, 1)"),
@@ -81,7 +84,7 @@ BAD = [
     (["data.split_seed=-1"], "data.split_seed must be 0 or more"),
     (["seed=-1"], "seed must be 0 or more"),
     (["seed=x"], "seed"),
-    (["threads=0"], "threads must be 1 or more"),
+    (["threads=0"], "threads must be from 1 to"),
     (["objective=test/accuracy"], "objective must be one of val/accuracy"),
     (["objective=[]"], "objective must name at least one of"),
     (["augment.name=flip"], "augment.name must be one of none"),

@@ -55,7 +55,7 @@ def train(arguments: list[str]) -> None:
 
     from perceptune import paths
 
-    _register_resolvers()
+    paths.register_resolvers()
     sys.argv = ["perceptune train", *arguments]
     conf = str(paths.root() / "conf")
     run = hydra.main(config_path=conf, config_name="config", version_base="1.3")(_job)
@@ -126,15 +126,6 @@ def _group() -> Any:
     return Group.load(Path(os.environ[_GROUP])) if _GROUP in os.environ else None
 
 
-def _register_resolvers() -> None:
-    """What `conf/config.yaml` asks of Python; every process that composes needs it."""
-    from omegaconf import OmegaConf
-
-    from perceptune import paths
-
-    OmegaConf.register_new_resolver("perceptune.root", lambda: str(paths.root()), replace=True)
-
-
 def _without_traceback(command: Any, arguments: list[str]) -> int:
     """Run a command; a mistake of the user's ends in a message, a bug in its traceback."""
     from perceptune.errors import UserError
@@ -151,12 +142,24 @@ def _without_traceback(command: Any, arguments: list[str]) -> int:
             raise
         if isinstance(error, UserError):
             _fail(str(error))
-        if type(error).__module__.partition(".")[0] in ("hydra", "omegaconf"):
+        if isinstance(error, MemoryError):
+            _fail(f"out of memory: {error}; lower model.hidden or train.batch_size")
+        if _raised_by_hydra(error):
             cause = error.__cause__
             of_omegaconf = type(cause).__module__.startswith("omegaconf")
             _fail(f"{error}\n{cause}" if of_omegaconf else str(error))
         raise
     return 0
+
+
+def _raised_by_hydra(error: BaseException) -> bool:
+    """Whether composing has failed: then it was about what the user asked for."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    place = trace.tb_frame.f_globals.get("__name__", "") if trace else ""
+    names = (place, type(error).__module__)
+    return any(name.partition(".")[0] in ("hydra", "omegaconf", "antlr4") for name in names)
 
 
 def _terminate(number: int, frame: Any) -> NoReturn:
@@ -170,5 +173,7 @@ def _fail(message: str, code: int = 1) -> NoReturn:
 
 COMMANDS = {"train": train, "info": info}
 
-if _GROUP in os.environ:
-    _register_resolvers()  # this is a job's process: it composes before it calls `_job`
+if _GROUP in os.environ:  # a job's process: it composes before it calls `_job`
+    from perceptune.paths import register_resolvers
+
+    register_resolvers()

@@ -18,6 +18,9 @@ from perceptune.nn.initializers import INITIALIZERS, Initializer
 from perceptune.nn.optimizers import OPTIMIZERS, Optimizer
 from perceptune.nn.schedules import SCHEDULES, Schedule, WarmUp
 
+_WIDEST = 65_536
+_MOST_THREADS = 1024
+
 OBJECTIVES = (
     "val/accuracy",
     "val/loss",
@@ -146,7 +149,7 @@ class Config:
     @property
     def objectives(self) -> tuple[str, ...]:
         """The names of what a sweep is given, one or more."""
-        return tuple([self.objective] if isinstance(self.objective, str) else self.objective)
+        return tuple(self.objective if isinstance(self.objective, list) else [self.objective])
 
 
 def parse(composed: DictConfig) -> Config:
@@ -156,8 +159,8 @@ def parse(composed: DictConfig) -> Config:
         UserError: a key that does not exist, or a value of a wrong type or out of range.
     """
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(Config), composed)
-        config = OmegaConf.to_object(merged)
+        values = OmegaConf.to_container(composed, resolve=True)
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), values))
     except OmegaConfBaseException as error:
         raise UserError(_one_line(error)) from error
     assert isinstance(config, Config)
@@ -189,8 +192,8 @@ def _check(config: Config) -> None:
     config.initializer()
     config.recipe()
     model, train, data = config.model, config.train, config.data
-    if any(width < 1 for width in model.hidden):
-        raise UserError(f"model.hidden must hold numbers ≥ 1, got {model.hidden}")
+    if not all(isinstance(width, int) and 1 <= width <= _WIDEST for width in model.hidden):
+        raise UserError(f"model.hidden must hold numbers from 1 to {_WIDEST}, got {model.hidden}")
     for name in ("dropout", "input_dropout"):
         if not 0 <= getattr(model, name) < 1:
             raise UserError(f"model.{name} must be in [0, 1), got {getattr(model, name)}")
@@ -203,13 +206,11 @@ def _check(config: Config) -> None:
         raise UserError(
             f"train.checkpoint_seconds must be 0 or more, or null, got {train.checkpoint_seconds}"
         )
-    for name, value, least in (
-        ("seed", config.seed, 0),
-        ("data.split_seed", data.split_seed, 0),
-        ("threads", config.threads, 1),
-    ):
-        if value < least:
-            raise UserError(f"{name} must be {least} or more, got {value}")
+    for name, value in (("seed", config.seed), ("data.split_seed", data.split_seed)):
+        if value < 0:
+            raise UserError(f"{name} must be 0 or more, got {value}")
+    if not 1 <= config.threads <= _MOST_THREADS:
+        raise UserError(f"threads must be from 1 to {_MOST_THREADS}, got {config.threads}")
     if not config.objectives:
         raise UserError("objective must name at least one of " + ", ".join(OBJECTIVES))
     for objective in config.objectives:

@@ -16,10 +16,13 @@ from omegaconf import OmegaConf
 from optuna_joblib_sweeper import current_trial
 from perceptune import machine, terminal
 from perceptune.config import Config, flatten, to_dict
+from perceptune.data.split import Part
 from perceptune.errors import UserError
 from perceptune.evaluation import score
 from perceptune.nn import checkpoint
 from perceptune.nn.fit import evaluate, fit
+from perceptune.nn.layout import Array
+from perceptune.nn.network import Network
 from perceptune.tracking.run import FolderRun, Run
 from perceptune.tracking.store import Group, Place, open_run
 from perceptune.training import (
@@ -79,17 +82,17 @@ def train(config: Config, overrides: list[str], folder: Path, group: Group | Non
     from threadpoolctl import threadpool_limits
 
     trial = current_trial()
-    if trial and config.train.evaluate_test is True:
-        raise UserError(
-            "train.evaluate_test=true is refused in a sweep: choices are made on validation samples"
-        )
+    if trial:
+        refuse_test(config)
     with threadpool_limits(config.threads):
         training = resume(config, overrides) if config.resume else start(config, overrides)
         if trial:
             assert trial.folder is not None
             training.run_id = trial.mlflow_run_id
-            training.checkpoint = trial.folder / "checkpoint.npz"
+            folder = trial.folder
+            training.checkpoint = folder / "checkpoint.npz"
             take_up(training)
+            keep_config(training.config, folder)  # for `study.crown`
         name = _name(training.config)
         with _recorded(training, name, folder, group) as run:
             if training.state.epoch == 0:
@@ -99,6 +102,12 @@ def train(config: Config, overrides: list[str], folder: Path, group: Group | Non
             if training.checkpoint:
                 training.checkpoint.unlink(missing_ok=True)
     return Result(metrics, outcome, run, name, training.best.epoch, training.state.epoch)
+
+
+def refuse_test(config: Config) -> None:
+    """In a study every choice is made on validation samples."""
+    if config.train.evaluate_test is True:
+        raise UserError("train.evaluate_test=true is refused in a study; set it to auto or false")
 
 
 @contextmanager
@@ -147,10 +156,17 @@ def _describe(run: Run, training: Training) -> None:
     }
     run.log_data(training.data.name, training.data.digest, training.data.origin, profile)
     with tempfile.TemporaryDirectory() as scratch:
-        for name, content in (("config", to_dict(config)), ("overrides", training.overrides)):
-            path = Path(scratch) / f"{name}.yaml"
-            path.write_text(OmegaConf.to_yaml(OmegaConf.create(content)))
-            run.log_file(path)
+        run.log_file(keep_config(config, Path(scratch)))
+        overrides = Path(scratch) / "overrides.yaml"
+        overrides.write_text(OmegaConf.to_yaml(OmegaConf.create(training.overrides)))
+        run.log_file(overrides)
+
+
+def keep_config(config: Config, folder: Path) -> Path:
+    """Write the whole configuration to `folder`."""
+    path = folder / "config.yaml"
+    path.write_text(OmegaConf.to_yaml(OmegaConf.create(to_dict(config))))
+    return path
 
 
 def _run_epochs(training: Training, run: Run, *, quiet: bool) -> str:
@@ -172,8 +188,8 @@ def _run_epochs(training: Training, run: Run, *, quiet: bool) -> str:
             training.seconds += record.seconds
             show(record)
 
-            if trial:
-                trial.report(metrics.get(config.objectives[0], math.nan), record.number)
+            if trial and config.objectives[0] in metrics:
+                trial.report(metrics[config.objectives[0]], record.number)
                 if trial.should_prune():
                     return "pruned"
             if config.train.patience is not None and best.age >= config.train.patience:
@@ -197,7 +213,7 @@ def _conclude(training: Training, run: Run, outcome: str, *, in_trial: bool) -> 
     if "val/accuracy" in best.metrics:
         logged["best/val_accuracy"] = best.metrics["val/accuracy"]
     if _reads_test(training.config, outcome, in_trial):
-        logged |= _test_metrics(training)
+        logged |= test_metrics(network, best.theta, training.parts.test)
     run.log_metrics(logged)
 
     notes = {
@@ -220,9 +236,8 @@ def _reads_test(config: Config, outcome: str, in_trial: bool) -> bool:
     return not in_trial and outcome != "pruned" and config.train.evaluate_test is not False
 
 
-def _test_metrics(training: Training) -> dict[str, float]:
-    """What the best weights score on the test set, overall and by class."""
-    test, network, theta = training.parts.test, training.network, training.best.theta
+def test_metrics(network: Network, theta: Array, test: Part) -> dict[str, float]:
+    """What weights score on the test set, overall and by class."""
     loss, accuracy = evaluate(network, theta, test)
     probabilities = network.probabilities(theta, test.images[test.rows])
     scores = score(test.labels[test.rows], probabilities.argmax(axis=1), network.widths[-1])

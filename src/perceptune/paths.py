@@ -1,4 +1,4 @@
-"""Where the configuration lies: in the repository, or in the installed package."""
+"""Where the configuration lies, and what its files may ask of Python by `${perceptune.…:}`."""
 
 from pathlib import Path
 
@@ -12,3 +12,14 @@ def root() -> Path:
     """
     repository = _PACKAGE.parents[1]
     return repository if (repository / "conf" / "config.yaml").is_file() else _PACKAGE
+
+
+def register_resolvers() -> None:
+    """Make the resolvers known; every process that composes needs them."""
+    from omegaconf import OmegaConf
+
+    from perceptune.tracking.store import artifacts_beside
+
+    register = OmegaConf.register_new_resolver
+    register("perceptune.root", lambda: str(root()), replace=True)
+    register("perceptune.artifacts", artifacts_beside, replace=True)

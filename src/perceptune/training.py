@@ -80,14 +80,14 @@ def metrics_of(record: Epoch) -> dict[str, float]:
 
 def start(config: Config, overrides: list[str]) -> Training:
     """A training before its first epoch; `overrides` are what the user said, to be kept."""
-    data, parts, network = _prepare(config)
+    data, parts, network = prepare(config)
     weights_seed, training_seed = np.random.SeedSequence(config.seed).spawn(2)
     theta = initialize(network.layout, config.initializer(), np.random.default_rng(weights_seed))
     state = TrainingState.start(theta.astype(network.dtype), config.recipe(), training_seed)
     return Training(config, data, parts, network, state, Best(state.weights.copy()), overrides)
 
 
-def _prepare(config: Config) -> tuple[sources.Dataset, Split, Network]:
+def prepare(config: Config) -> tuple[sources.Dataset, Split, Network]:
     """The data, and a network of fitting shape."""
     settings = config.data
     data = sources.load(
@@ -130,7 +130,7 @@ def resume(config: Config, overrides: list[str]) -> Training:
         raise UserError(f"resume={config.resume}: {error}") from None
     saved = parse(OmegaConf.create(notes["config"]))
     _refuse_changes(config, saved, overrides)
-    data, parts, network = _prepare(saved)
+    data, parts, network = prepare(saved)
     if data.digest != notes["data"]:
         raise UserError(f"resume={config.resume}: the data is not what the training began with")
     best = Best(arrays["best"], **notes["best"])

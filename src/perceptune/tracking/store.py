@@ -9,10 +9,10 @@ import logging
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import perceptune
 from perceptune import machine
@@ -82,8 +82,8 @@ def open_run(
         UserError: the store cannot be opened, or has no such run.
     """
     with _errors_of(place):
-        client, experiment_id, parent = _prepare(place, group)
         if run_id is None:
+            client, experiment_id, parent = _prepare(place, group)
             parent_tag = {"mlflow.parentRunId": parent} if parent else {}
             run_id = client.create_run(
                 experiment_id,
@@ -92,7 +92,7 @@ def open_run(
             ).info.run_id
             run = MlflowRun(client, run_id, place.uri)
         else:
-            run = _reopen(client, run_id, place, tags, borrowed)
+            run = _reopen(_client(place.uri), run_id, place, tags, borrowed)
     try:
         yield run
     except BaseException as error:
@@ -102,6 +102,29 @@ def open_run(
         _close(run, "KILLED" if by_signal else "FAILED", borrowed, {"reason": reason[:500]})
         raise
     _close(run, "FINISHED", borrowed, {})
+
+
+def prepare(uri: str) -> None:
+    """Make the store, if it is not there, before several processes look for it at once."""
+    with _errors_of(Place(uri, "")), _alone(uri):
+        _client(uri).search_experiments(max_results=1)
+
+
+def fetch_artifacts(uri: str, run_id: str, folder: Path) -> None:
+    """Copy a run's artifacts into `folder`."""
+    with _errors_of(Place(uri, "")):
+        _client(uri).download_artifacts(run_id, "", str(folder))
+
+
+def log_to(uri: str, run_id: str) -> MlflowRun:
+    """A run that somebody else holds open, to write to."""
+    return MlflowRun(_client(uri), run_id, uri)
+
+
+def artifacts_beside(uri: str) -> str | None:
+    """Where a local store keeps its artifacts; MLflow's own default depends on the folder."""
+    local = _sqlite_file(uri)
+    return (local.parent / "artifacts").as_uri() if local else None
 
 
 def close_group(group: Group, *, failed: bool) -> None:
@@ -126,20 +149,26 @@ def close_dead_runs(client: "MlflowClient", experiment_id: str) -> None:
 
 
 def _prepare(place: Place, group: Group | None) -> tuple["MlflowClient", str, str | None]:
-    """Client, experiment and parent; one process at a time, or MLflow's first start fails."""
-    local = _sqlite_file(place.uri)
-    if local:
-        from filelock import FileLock
-
-        local.parent.mkdir(parents=True, exist_ok=True)
-        lock: Any = FileLock(f"{local}.lock")
-    else:
-        lock = nullcontext()
-    with lock:
+    """Client, experiment and parent."""
+    with _alone(place.uri):
         client = _client(place.uri)
-        experiment_id = _experiment(client, place, local)
+        experiment_id = _experiment(client, place)
         close_dead_runs(client, experiment_id)
         return client, experiment_id, _parent(client, experiment_id, place, group)
+
+
+@contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """One process at a time: on a new SQLite file all others would fail."""
+    local = _sqlite_file(uri)
+    if local is None:
+        yield
+        return
+    from filelock import FileLock
+
+    local.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{local}.lock"):
+        yield
 
 
 def _client(uri: str) -> "MlflowClient":
@@ -153,13 +182,12 @@ def _client(uri: str) -> "MlflowClient":
     return MlflowClient(uri)
 
 
-def _experiment(client: "MlflowClient", place: Place, local: Path | None) -> str:
+def _experiment(client: "MlflowClient", place: Place) -> str:
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(place.experiment)
     if found is None:
-        # MLflow's own default would put artifacts below whatever folder a process starts in.
-        artifacts = (local.parent / "artifacts").as_uri() if local else None
+        artifacts = artifacts_beside(place.uri)
         try:
             return str(client.create_experiment(place.experiment, artifact_location=artifacts))
         except MlflowException:

@@ -1,0 +1,1 @@
+"""Hydra's door to `optuna_joblib_sweeper`: the plugin class and its configs, nothing else."""

@@ -1,0 +1,112 @@
+"""Task configs composed by Hydra, for trials and for the checks before a study."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from hydra.core.object_type import ObjectType
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from optuna_joblib_sweeper._errors import SweepError
+from optuna_joblib_sweeper._space import Space
+
+log = logging.getLogger(__name__)
+
+
+class Composer:
+    """Composes the app's config with the fixed overrides and those of a trial."""
+
+    def __init__(self, context: HydraContext, config: DictConfig, fixed: Sequence[str]) -> None:
+        """Keep what Hydra handed to the sweeper, and the overrides of every trial."""
+        self.context = context
+        self.config = config
+        self.fixed = tuple(fixed)
+
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
+        """The whole config, Hydra's own part included."""
+        loader = self.context.config_loader
+        return loader.load_sweep_config(self.config, [*self.fixed, *overrides])
+
+    def compose_job(
+        self, overrides: Sequence[str], number: int, sweep_dir: str, quiet: bool
+    ) -> DictConfig:
+        """The config of one trial, ready for `run_job`."""
+        config = self.compose(overrides)
+        with open_dict(config):
+            config.hydra.job.id = f"{config.hydra.job.name}_{number}"
+            config.hydra.job.num = number
+            config.hydra.sweep.dir = sweep_dir
+            if quiet:
+                _silence_console(config)
+        return config
+
+    def is_group(self, key: str) -> bool:
+        """Whether `key` chooses an option of a config group."""
+        group = key.lstrip("+").split("@")[0]
+        return bool(self.context.config_loader.get_group_options(group, ObjectType.CONFIG))
+
+
+def task_part(config: DictConfig) -> DictConfig:
+    """What the task function gets."""
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+
+
+def check_space(composer: Composer, space: Space, check: Callable[..., Any] | None) -> DictConfig:
+    """Compose what the space will ask for, one value at a time, before anything is created.
+
+    Returns:
+        The config with each parameter at its first value.
+
+    Raises:
+        SweepError: a value that the app's config, or `check`, refuses, naming the parameter.
+    """
+    base: DictConfig | None = None
+    for varied, chosen in space.probes():
+        overrides = space.overrides(chosen)
+        # The first probe has all first values; a fault in it is blamed on what causes it below.
+        try:
+            composed = composer.compose(overrides)
+            if check is not None:
+                check(task_part(composed))
+        except Exception as error:
+            culprit = varied or _culprit(composer, space, chosen, check)
+            raise SweepError(_refusal(culprit, space, chosen, error)) from None
+        if base is None:
+            base = composed
+    assert base is not None
+    return base
+
+
+def _culprit(
+    composer: Composer,
+    space: Space,
+    chosen: Mapping[str, Any],
+    check: Callable[..., Any] | None,
+) -> str | None:
+    """The first parameter whose override breaks the config; None if the fixed part does."""
+    for count in range(len(chosen) + 1):
+        some = dict(list(chosen.items())[:count])
+        try:
+            composed = composer.compose(space.overrides(some))
+            if check is not None:
+                check(task_part(composed))
+        except Exception:
+            return list(some)[-1] if some else None
+    return None
+
+
+def _refusal(culprit: str | None, space: Space, chosen: Mapping[str, Any], error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    if culprit is None or culprit not in chosen:
+        return "\n".join(lines)
+    override = space.overrides({culprit: chosen[culprit]})[0]
+    return f"{override}: {' '.join(lines[:2])}; correct {culprit} in the space"
+
+
+def _silence_console(config: DictConfig) -> None:
+    """Leave the terminal to the driver's progress bar; the trial's log file keeps all."""
+    root = OmegaConf.select(config, "hydra.job_logging.root")
+    if isinstance(root, DictConfig) and "handlers" in root:
+        kept = [name for name in root.handlers or () if name != "console"]
+        root.handlers = kept

@@ -1,0 +1,164 @@
+"""Runs a study's trials to the end of the budget, whatever dies on the way."""
+
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+
+import cloudpickle
+from optuna.trial import FrozenTrial, TrialState
+
+from optuna_joblib_sweeper._errors import SweepError
+from optuna_joblib_sweeper._pool import WorkerDiedError, stream
+from optuna_joblib_sweeper._processes import kill_descendants
+from optuna_joblib_sweeper._study import StudyStore
+from optuna_joblib_sweeper._tally import Tally
+from optuna_joblib_sweeper._worker import Job, Outcome, run_token
+
+log = logging.getLogger(__name__)
+
+BARREN_DEATHS = 3
+CRASHES_BEFORE_SUSPICION = 2
+
+
+class Engine:
+    """One study's trials on one pool of workers."""
+
+    def __init__(
+        self,
+        store: StudyStore,
+        job: Job,
+        tally: Tally,
+        observe: Callable[[Outcome], None],
+        keep: set[int],
+    ) -> None:
+        """Nothing runs yet.
+
+        Args:
+            observe: called with each outcome, in this process.
+            keep: processes below this one that are not the sweep's.
+
+        Raises:
+            SweepError: the task can't be sent to another process.
+        """
+        self.store = store
+        self.job = job
+        self.tally = tally
+        self._observe = observe
+        self._keep = keep
+        self._barren = 0
+        try:
+            pickled = cloudpickle.dumps(job)
+        except Exception as error:
+            raise SweepError(
+                f"the task function can't be sent to a worker process: {error}; keep open files, "
+                f"locks and connections out of its module's globals, or set "
+                f"hydra.sweeper.backend=sequential"
+            ) from None
+        self._run_token = partial(run_token, f"{job.driver}/{job.study_name}", pickled)
+
+    def run(self) -> str | None:
+        """Run until the budget is used up.
+
+        Returns:
+            Why it stopped before that, if it did.
+
+        Raises:
+            SweepError: too many trials failed.
+        """
+        while True:
+            for suspect in self.store.suspects():
+                if self._stop() is None:
+                    self._run_phase([suspect.number], n_jobs=1)
+            if self._stop() is not None or self.tally.left == 0:
+                break
+            before = self.tally.finished
+            died = self._run_phase(self._tokens(), n_jobs=self.job.settings.n_jobs)
+            if not died and self.tally.finished == before:
+                break  # the rest of the budget is with another driver of the same database
+        failure = self.tally.too_many_failures()
+        if failure:
+            raise SweepError(failure)
+        return None if self.tally.left == 0 else self._stop()
+
+    def recover(self) -> None:
+        """Give back what dead drivers left running.
+
+        A trial that was running each time a driver died hard is tried alone, in the end not again.
+        """
+        for trial in self.store.running():
+            crashes = int(trial.user_attrs.get("crashes", 0)) + 1
+            if crashes > self.job.settings.max_retries + CRASHES_BEFORE_SUSPICION:
+                self._give_up(trial, f"the whole sweep died {crashes} times while this trial ran")
+            elif crashes >= CRASHES_BEFORE_SUSPICION:
+                self.store.give_back(trial, crashes=crashes, suspect=True)
+            else:
+                self.store.give_back(trial, crashes=crashes)
+
+    def release(self) -> list[FrozenTrial]:
+        """After an interruption, with all workers gone: give back what was in flight."""
+        self.store.spec.mend()
+        lost = self.store.running(self.job.driver)
+        for trial in lost:
+            self.store.give_back(trial)
+        return lost
+
+    def _stop(self) -> str | None:
+        return self.tally.too_many_failures() or self.tally.stop_reason()
+
+    def _tokens(self) -> Iterator[None]:
+        left = self.tally.left
+        for _ in itertools.count() if left is None else range(left):
+            if self._stop() is not None:
+                return
+            yield None
+
+    def _run_phase(self, tokens: Iterable[int | None], n_jobs: int) -> bool:
+        """Run the tokens; True if a worker died, whose trials are then waiting again."""
+        settings = self.job.settings
+        outcomes = stream(
+            self._run_token,
+            tokens,
+            n_jobs=n_jobs,
+            backend=settings.backend,
+            threads=settings.threads,
+        )
+        died = False
+        try:
+            for outcome in outcomes:
+                if outcome is not None:
+                    self._note(outcome)
+        except WorkerDiedError:
+            died = True
+            kill_descendants(keep=self._keep)
+            self.store.spec.mend()
+        # A cluster may lose a worker without a word: its trial is running, and no token is left.
+        lost = self.store.running(self.job.driver)
+        if died or lost:
+            self._retry(lost)
+        return died or bool(lost)
+
+    def _retry(self, lost: list[FrozenTrial]) -> None:
+        """One of `lost` killed a worker; which one is known only if it was alone."""
+        self._barren = 0 if lost else self._barren + 1
+        if self._barren >= BARREN_DEATHS:
+            raise SweepError(
+                f"workers died {self._barren} times before they took a trial; "
+                f"hydra.sweeper.backend=sequential shows why"
+            )
+        for trial in lost:
+            deaths = int(trial.user_attrs.get("deaths", 0)) + (1 if len(lost) == 1 else 0)
+            if deaths > self.job.settings.max_retries:
+                self._give_up(trial, f"killed its worker process {deaths} times")
+                continue
+            log.warning("trial %d lost its worker and is tried again", trial.number)
+            self.store.give_back(trial, deaths=deaths, suspect=True)
+
+    def _give_up(self, trial: FrozenTrial, reason: str) -> None:
+        self.store.give_up(trial, reason)
+        overrides = tuple(trial.user_attrs.get("overrides", ()))
+        self._note(Outcome(trial.number, TrialState.FAIL, None, reason, overrides))
+
+    def _note(self, outcome: Outcome) -> None:
+        self.tally.add(outcome.number, outcome.state, outcome.values, outcome.reason)
+        self._observe(outcome)

@@ -1,0 +1,16 @@
+"""How a sweep ends early: by a user's mistake, or by a signal."""
+
+from hydra.errors import CompactHydraException
+
+
+class SweepError(CompactHydraException):
+    """A mistake that the user can mend: value, rule, remedy. Hydra prints it without traceback."""
+
+
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM reached the driver."""
+
+    def __init__(self, signal_number: int) -> None:
+        """Remember the signal, from which the exit code follows."""
+        super().__init__(signal_number)
+        self.exit_code = 128 + signal_number

@@ -1,0 +1,157 @@
+"""Everything that can be refused before a study: read, checked and composed; creates nothing."""
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.types import HydraContext
+from hydra.utils import get_method
+from omegaconf import DictConfig, OmegaConf
+
+from optuna_joblib_sweeper._compose import Composer, check_space
+from optuna_joblib_sweeper._config import DEFAULT_TRIALS, Settings, fixed_part, read_settings
+from optuna_joblib_sweeper._confirm import fresh_seeds
+from optuna_joblib_sweeper._errors import SweepError
+from optuna_joblib_sweeper._samplers import check_samplers
+from optuna_joblib_sweeper._space import Space
+from optuna_joblib_sweeper._space_syntax import read_plan
+from optuna_joblib_sweeper._storage import StorageSpec
+from optuna_joblib_sweeper._study import Memory
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """The app's own functions that the settings name."""
+
+    custom_search_space: Callable[..., Any] | None
+    check: Callable[..., Any] | None
+    on_complete: Callable[..., Any] | None
+    mlflow_prepare: Callable[..., Any] | None
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """A study that may start."""
+
+    settings: Settings
+    space: Space
+    composer: Composer
+    hooks: Hooks
+    spec: StorageSpec
+    study_name: str
+    memory: Memory
+    sweep_dir: Path
+    budget: int | None
+    points: int | None
+    confirm_seeds: tuple[int, ...]
+
+    def announcement(self) -> str:
+        """What is about to run, in one line."""
+        settings = self.settings
+        sampler = str(settings.sampler["_target_"]).rsplit(".", 1)[-1]
+        pruner = str(settings.pruner["_target_"]).rsplit(".", 1)[-1]
+        trials = f"{self.budget} trials" if self.budget is not None else "trials until the timeout"
+        if self.points is not None:
+            trials += f" of a grid of {self.points} points"
+        extra = ""
+        if settings.confirm.top:
+            extra = f", then the best {settings.confirm.top} with {len(self.confirm_seeds)} seeds"
+        return (
+            f"Study {self.study_name}: {trials}{extra}; {sampler}, {pruner}, "
+            f"{settings.n_jobs} × {settings.backend}, {settings.threads} threads each; "
+            f"storage {self.spec}"
+        )
+
+
+def make_plan(
+    context: HydraContext, config: DictConfig, raw: Mapping[str, Any], arguments: Sequence[str]
+) -> SweepPlan:
+    """Read settings, space and config.
+
+    Raises:
+        SweepError: whatever a user can mend.
+    """
+    settings = read_settings(raw)
+    hooks = Hooks(
+        custom_search_space=_hook("custom_search_space", settings.custom_search_space),
+        check=_hook("check", settings.check),
+        on_complete=_hook("on_complete", settings.on_complete),
+        mlflow_prepare=_hook("mlflow.prepare", settings.mlflow.prepare),
+    )
+    choices = OmegaConf.to_container(config.hydra.runtime.choices)
+    assert isinstance(choices, dict)
+    _warn_of_launcher(choices)
+
+    def look_up(key: str) -> Any:
+        if key in choices:
+            return choices[key]
+        found = OmegaConf.select(config, key, default=_MISSING)
+        if found is _MISSING:
+            raise KeyError(key)
+        return found
+
+    plan = read_plan(settings.params, arguments, context.config_loader, look_up)
+    check_samplers(settings)
+    points = len(plan.space.grid()) if settings.is_grid else None
+    composer = Composer(context, config, plan.fixed)
+    base = check_space(composer, plan.space, hooks.check)
+    sweep_dir = Path(str(config.hydra.sweep.dir)).absolute()
+    return SweepPlan(
+        settings=settings,
+        space=plan.space,
+        composer=composer,
+        hooks=hooks,
+        spec=StorageSpec.read(settings.storage, sweep_dir),
+        study_name=settings.study_name or _fresh_name(str(config.hydra.job.name)),
+        memory=Memory(
+            space=str(plan.space),
+            config=fixed_part(base, plan.space.keys, settings.resume_ignore),
+            directions=settings.directions,
+            grid=settings.is_grid,
+        ),
+        sweep_dir=sweep_dir,
+        budget=_budget(settings, points),
+        points=points,
+        confirm_seeds=fresh_seeds(settings.confirm, base) if settings.confirm.top else (),
+    )
+
+
+_MISSING = object()
+
+
+def _hook(name: str, path: str | None) -> Callable[..., Any] | None:
+    if path is None:
+        return None
+    try:
+        return get_method(path)
+    except Exception as error:
+        first = str(error.__cause__ or error).splitlines()[0]
+        raise SweepError(f"hydra.sweeper.{name}={path}: {first}") from None
+
+
+def _warn_of_launcher(choices: Mapping[Any, Any]) -> None:
+    launcher = choices.get("hydra/launcher")
+    if launcher not in (None, "basic"):
+        log.warning(
+            "hydra/launcher=%s is not used: this sweeper runs its trials itself, see "
+            "hydra.sweeper.n_jobs and hydra.sweeper.backend",
+            launcher,
+        )
+
+
+def _fresh_name(job_name: str) -> str:
+    return f"{job_name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+def _budget(settings: Settings, points: int | None) -> int | None:
+    if points is not None:
+        return points if settings.n_trials is None else min(settings.n_trials, points)
+    if settings.n_trials is None and settings.timeout is None:
+        return DEFAULT_TRIALS
+    return settings.n_trials

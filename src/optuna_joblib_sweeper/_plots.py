@@ -1,0 +1,49 @@
+"""Optuna's own plots of a study as matplotlib figures."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from optuna.study import Study
+from optuna.trial import TrialState
+
+log = logging.getLogger(__name__)
+
+
+def study_figures(study: Study) -> Iterator[tuple[str, Any]]:
+    """Yield each plot that the study has enough trials for, with its name."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+    from optuna.visualization import matplotlib as plots
+
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if not complete:
+        return
+    if len(study.directions) > 1:
+        wanted: dict[str, Any] = {"pareto_front": plots.plot_pareto_front}
+    else:
+        wanted = {
+            "history": plots.plot_optimization_history,
+            "parallel_coordinates": plots.plot_parallel_coordinate,
+            "intermediate_values": plots.plot_intermediate_values,
+        }
+        if len(complete) > 1:
+            wanted["importances"] = plots.plot_param_importances
+    for name, plot in wanted.items():
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # each is experimental, and says so each time
+                axes = plot(study)
+            figure = (axes.ravel()[0] if hasattr(axes, "ravel") else axes).figure
+            figure.set_size_inches(9, 5)
+            figure.tight_layout()
+        except Exception as error:
+            # A space of one value, or all values equal: no plot is worth a failed study.
+            log.info("no plot of %s: %s", name, error)
+        else:
+            yield name, figure
+        finally:
+            plt.close("all")

@@ -1,0 +1,72 @@
+"""joblib's pool as a stream: tokens in, outcomes out as they come; a dead worker is an exception.
+
+It refuses to know what a token means.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from joblib import Parallel, delayed
+from joblib._parallel_backends import LokyBackend
+from joblib.executor import get_memmapping_executor
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+
+class WorkerDiedError(Exception):
+    """A worker process ended in the middle of a task; joblib has closed the whole pool."""
+
+
+class _OneLoky(LokyBackend):  # type: ignore[misc]
+    """A pool of one real process.
+
+    For one job joblib runs everything inside the caller, which a crashing task would take along.
+    So joblib is told of two workers and is handed one; `pre_dispatch=1` keeps it at one task.
+    """
+
+    def configure(self, n_jobs: int = 1, parallel: Any = None, **kwargs: Any) -> int:
+        """Start the process; called by joblib."""
+        self._workers = get_memmapping_executor(
+            1, timeout=300, env=self._prepare_worker_env(n_jobs=1), context_id=parallel._id
+        )
+        self.parallel = parallel
+        return 2
+
+
+def stream(
+    function: Callable[..., Any],
+    tokens: Iterable[Any],
+    *,
+    n_jobs: int,
+    backend: str,
+    threads: int,
+) -> Iterator[Any]:
+    """Yield `function(token)` for all tokens, in the order of their ends.
+
+    A token is drawn from `tokens` only when a worker is free for it.
+
+    Raises:
+        WorkerDiedError: a worker was killed, or ended itself.
+    """
+    parallel = Parallel(
+        n_jobs=max(n_jobs, 2) if backend == "loky" else n_jobs,
+        backend=_backend(backend, n_jobs, threads),
+        return_as="generator_unordered",
+        batch_size=1,
+        pre_dispatch=n_jobs,
+        max_nbytes=None,  # a job is small; mapped into memory, it would need a temporary file
+    )
+    try:
+        yield from parallel(delayed(function)(token) for token in tokens)
+    except Exception as error:
+        # By name as well: dask's error exists only where dask is installed.
+        if isinstance(error, TerminatedWorkerError) or type(error).__name__ == "KilledWorker":
+            raise WorkerDiedError(str(error)) from error
+        raise
+
+
+def _backend(backend: str, n_jobs: int, threads: int) -> Any:
+    if backend != "loky":
+        return backend
+    # The environment reaches what a task loads later, with a thread pool of its own.
+    kind = _OneLoky if n_jobs == 1 else LokyBackend
+    return kind(inner_max_num_threads=threads)

@@ -1,0 +1,211 @@
+"""The search space: what is swept, under which condition, and what a trial's choice overrides.
+
+It reads Hydra's sweep syntax and native YAML; it refuses to know how trials are sampled or run.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import BaseTrial
+
+from optuna_joblib_sweeper._errors import SweepError
+from optuna_joblib_sweeper._values import override_text
+
+MAX_GRID = 1_000_000
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A parameter is there only while another one, swept or fixed, has one of `values`."""
+
+    key: str
+    values: tuple[Any, ...]
+
+    def __str__(self) -> str:
+        """As `when` would be written."""
+        return f"{self.key}={','.join(map(override_text, self.values))}"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One swept key.
+
+    Attributes:
+        key: as in an override, prefix and package included (`+model.width`).
+        values: for a choice, what each of the distribution's choices stands for: Optuna stores
+            plain scalars only, so a list is stored as its text.
+        when: conditions that must all hold.
+    """
+
+    key: str
+    distribution: BaseDistribution
+    values: tuple[Any, ...] = ()
+    when: tuple[Condition, ...] = ()
+
+    def decode(self, suggested: Any) -> Any:
+        """The value that arrives in the config."""
+        if isinstance(self.distribution, CategoricalDistribution):
+            for choice, value in zip(self.distribution.choices, self.values, strict=True):
+                if type(choice) is type(suggested) and choice == suggested:
+                    return value
+        return suggested
+
+    def suggest(self, trial: BaseTrial) -> Any:
+        """Ask Optuna for this parameter."""
+        dist = self.distribution
+        if isinstance(dist, CategoricalDistribution):
+            return trial.suggest_categorical(self.key, dist.choices)
+        if isinstance(dist, IntDistribution):
+            return trial.suggest_int(self.key, dist.low, dist.high, step=dist.step, log=dist.log)
+        assert isinstance(dist, FloatDistribution)
+        return trial.suggest_float(self.key, dist.low, dist.high, step=dist.step, log=dist.log)
+
+    def examples(self) -> list[Any]:
+        """Values worth composing before the study: each choice, or both ends."""
+        if isinstance(self.distribution, CategoricalDistribution):
+            return list(self.distribution.choices)
+        assert isinstance(self.distribution, FloatDistribution | IntDistribution)
+        ends = [self.distribution.low, self.distribution.high]
+        return ends[:1] if self.distribution.single() else ends
+
+    def grid(self) -> list[Any]:
+        """Every value, in order.
+
+        Raises:
+            SweepError: the values can't be counted.
+        """
+        dist = self.distribution
+        if isinstance(dist, CategoricalDistribution):
+            return list(dist.choices)
+        if isinstance(dist, IntDistribution):
+            return list(range(dist.low, dist.high + 1, dist.step))
+        assert isinstance(dist, FloatDistribution)
+        if dist.step is None:
+            raise SweepError(
+                f"a grid needs values that it can count, got {self.key} between {dist.low} and "
+                f"{dist.high}; use choice(…) or range(…), or another hydra/sweeper/sampler"
+            )
+        count = round((dist.high - dist.low) / dist.step) + 1
+        # Twelve digits: 0.1 + 2 · 0.1 is meant to be 0.3.
+        return [round(dist.low + index * dist.step, 12) for index in range(count)]
+
+    def __str__(self) -> str:
+        """One line that tells all of it; what a study remembers."""
+        dist = self.distribution
+        if isinstance(dist, CategoricalDistribution):
+            what = f"choice({','.join(map(override_text, self.values))})"
+        else:
+            assert isinstance(dist, FloatDistribution | IntDistribution)
+            kind = "int" if isinstance(dist, IntDistribution) else "float"
+            what = f"{kind} from {dist.low} to {dist.high}"
+            if dist.step is not None and (kind, dist.step) != ("int", 1):
+                what += f" by {dist.step}"
+            what += ", log" if dist.log else ""
+        return " ".join([self.key, "=", what, *(f"when {condition}" for condition in self.when)])
+
+
+@dataclass(frozen=True)
+class Space:
+    """Everything swept, parents before the parameters that depend on them."""
+
+    parameters: tuple[Parameter, ...]
+
+    def __str__(self) -> str:
+        """One parameter a line, in an order that the user's file doesn't matter for."""
+        return "\n".join(sorted(map(str, self.parameters)))
+
+    @property
+    def keys(self) -> list[str]:
+        """The swept keys."""
+        return [parameter.key for parameter in self.parameters]
+
+    def active(self, parameter: Parameter, chosen: Mapping[str, Any]) -> bool:
+        """Whether `parameter` exists beside the suggested values `chosen`."""
+        return all(
+            condition.key in chosen
+            and self.decode(condition.key, chosen[condition.key]) in condition.values
+            for condition in parameter.when
+        )
+
+    def decode(self, key: str, suggested: Any) -> Any:
+        """The value that arrives in the config; a key from elsewhere stands for itself."""
+        for parameter in self.parameters:
+            if parameter.key == key:
+                return parameter.decode(suggested)
+        return suggested
+
+    def decoded(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """All of `chosen` as the config gets it."""
+        return {key: self.decode(key, value) for key, value in chosen.items()}
+
+    def overrides(self, chosen: Mapping[str, Any]) -> list[str]:
+        """What to pass to Hydra for the suggested values `chosen`."""
+        return [f"{key}={override_text(value)}" for key, value in self.decoded(chosen).items()]
+
+    def points(self) -> Iterator[dict[str, Any]]:
+        """Every point of the grid, the last parameter fastest, as Hydra's own multirun orders."""
+
+        def extend(index: int, chosen: dict[str, Any]) -> Iterator[dict[str, Any]]:
+            if index == len(self.parameters):
+                yield dict(chosen)
+                return
+            parameter = self.parameters[index]
+            if not self.active(parameter, chosen):
+                yield from extend(index + 1, chosen)
+                return
+            for value in grids[index]:
+                yield from extend(index + 1, {**chosen, parameter.key: value})
+
+        grids = [parameter.grid() for parameter in self.parameters]
+        return extend(0, {})
+
+    def grid(self) -> list[dict[str, Any]]:
+        """The points as a list.
+
+        Raises:
+            SweepError: more than a million of them, or values that can't be counted.
+        """
+        points = list(itertools.islice(self.points(), MAX_GRID + 1))
+        if len(points) > MAX_GRID:
+            raise SweepError(
+                f"a grid may have {MAX_GRID:,} points, this one has more; sweep fewer values, "
+                f"or use hydra/sweeper/sampler=qmc"
+            )
+        return points
+
+    def probes(self) -> Iterator[tuple[str | None, dict[str, Any]]]:
+        """Points that together hold each example value once, with the parameter that varies.
+
+        The first varies none: every parameter has its first value.
+        """
+        yield None, self._complete({})
+        for parameter in self.parameters:
+            for value in parameter.examples():
+                chosen = {parameter.key: value}
+                for condition in parameter.when:
+                    chosen[condition.key] = self._encoded(condition)
+                yield parameter.key, self._complete(chosen)
+
+    def _complete(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        chosen: dict[str, Any] = {}
+        for parameter in self.parameters:
+            if self.active(parameter, chosen):
+                chosen[parameter.key] = wanted.get(parameter.key, parameter.examples()[0])
+        return chosen
+
+    def _encoded(self, condition: Condition) -> Any:
+        """A suggested value of the condition's parameter that meets it."""
+        for parameter in self.parameters:
+            if parameter.key == condition.key:
+                for value in parameter.examples():
+                    if parameter.decode(value) in condition.values:
+                        return value
+        return condition.values[0]

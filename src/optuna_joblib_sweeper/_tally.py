@@ -1,0 +1,89 @@
+"""The score of a study: what is finished, what is best, and whether to stop."""
+
+import time
+from collections.abc import Sequence
+
+from optuna.trial import FrozenTrial, TrialState
+
+from optuna_joblib_sweeper._config import Settings
+from optuna_joblib_sweeper._study import FINISHED
+
+
+class Tally:
+    """Counts finished trials over all starts of a study."""
+
+    def __init__(
+        self, settings: Settings, budget: int | None, trials: Sequence[FrozenTrial]
+    ) -> None:
+        """Start from the trials that are finished already."""
+        self.settings = settings
+        self.budget = budget
+        self.counts = dict.fromkeys(FINISHED, 0)
+        self.best_value: float | None = None
+        self.best_number: int | None = None
+        self.first_failure: str | None = None
+        self._since_best = 0
+        self._started = time.monotonic()
+        finished = [trial for trial in trials if trial.state.is_finished()]
+        self.earlier = len(finished)
+        for trial in sorted(finished, key=lambda trial: str(trial.datetime_complete)):
+            self.add(trial.number, trial.state, trial.values, trial.user_attrs.get("reason"))
+
+    @property
+    def finished(self) -> int:
+        """All that counts against the budget."""
+        return sum(self.counts.values())
+
+    @property
+    def left(self) -> int | None:
+        """How many trials the budget still has; None: no end."""
+        return None if self.budget is None else max(self.budget - self.finished, 0)
+
+    def add(
+        self,
+        number: int,
+        state: TrialState,
+        values: Sequence[float] | None,
+        reason: str | None = None,
+    ) -> None:
+        """Count one finished trial."""
+        self.counts[state] += 1
+        if state == TrialState.FAIL:
+            self.first_failure = self.first_failure or f"trial {number}: {reason}"
+            return
+        self._since_best += 1
+        if state == TrialState.COMPLETE and values and len(self.settings.directions) == 1:
+            value = values[0]
+            if self.best_value is None or self._better(value, self.best_value):
+                self.best_value, self.best_number, self._since_best = value, number, 0
+
+    def _better(self, one: float, other: float) -> bool:
+        return one > other if self.settings.directions[0] == "maximize" else one < other
+
+    def stop_reason(self) -> str | None:
+        """Why no further trial should start, but for the budget."""
+        settings = self.settings
+        if settings.timeout is not None and time.monotonic() - self._started > settings.timeout:
+            return f"timeout of {settings.timeout:g} s"
+        best, target = self.best_value, settings.target
+        if target is not None and best is not None and not self._better(target, best):
+            return f"target {target:g} reached by trial {self.best_number}"
+        if settings.patience is not None and self._since_best >= settings.patience:
+            return f"no improvement in {self._since_best} trials"
+        return None
+
+    def too_many_failures(self) -> str | None:
+        """Why the study has failed: the failures alone exceed their share of the whole budget."""
+        failed = self.counts[TrialState.FAIL]
+        if not failed:
+            return None
+        if self.settings.fail_fast:
+            return f"fail_fast: {self.first_failure}"
+        rate = self.settings.max_failure_rate
+        whole = self.budget if self.budget is not None else max(self.finished, 10)
+        if rate < 1 and failed > rate * whole:
+            return (
+                f"{failed} of {self.finished} trials failed, max_failure_rate={rate:g} of {whole} "
+                f"allows {int(rate * whole)}; first: {self.first_failure}"
+            )
+        return None

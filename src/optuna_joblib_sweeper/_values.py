@@ -1,0 +1,53 @@
+"""Config values as override text, and back from Hydra's parser; knows no space and no study."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.core.override_parser.types import Quote, QuotedString
+
+_BARE = re.compile(r"[A-Za-z_][\w./-]*\Z")
+_RESERVED = {"null", "true", "false", "nan", "inf"}
+
+
+def override_text(value: Any) -> str:
+    """Write `value` so that Hydra's override grammar reads the same value again.
+
+    Strings are quoted wherever the bare word would be read as something else.
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else str(value)
+    if isinstance(value, Mapping):
+        pairs = (f"{override_text(key)}:{override_text(item)}" for key, item in value.items())
+        return "{" + ",".join(pairs) + "}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ",".join(map(override_text, value)) + "]"
+    text = str(value)
+    if _BARE.match(text) and text.lower() not in _RESERVED:
+        return text
+    return QuotedString(text, Quote.single).with_quotes()
+
+
+def native(value: Any) -> Any:
+    """An element of Hydra's parser as plain Python."""
+    if isinstance(value, QuotedString):
+        return value.text
+    if isinstance(value, list):
+        return [native(item) for item in value]
+    if isinstance(value, dict):
+        return {native(key): native(item) for key, item in value.items()}
+    return value
+
+
+def short_text(key: str, value: Any) -> str:
+    """A compact `key=value` for names of runs and tables: last part of the key, three digits."""
+    name = re.split(r"[./]", key.lstrip("+~").split("@")[0])[-1]
+    shown = f"{value:.3g}" if isinstance(value, float) else override_text(value)
+    return f"{name}={shown}"

@@ -1,0 +1,62 @@
+"""What Perceptune adds to a study: the check before it, and the winner's test after it.
+
+The sweeper calls these by name (conf/hydra/sweeper/study.yaml) and knows nothing else of us.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from perceptune import experiment
+from perceptune.config import Config, parse
+from perceptune.nn.checkpoint import SavedNetwork, load_network
+from perceptune.tracking import store
+from perceptune.training import prepare
+
+
+def check(composed: DictConfig) -> None:
+    """Refuse a configuration before the study exists.
+
+    Raises:
+        UserError: see `config.parse`; or it would have trials read the test set.
+    """
+    experiment.refuse_test(parse(composed))
+
+
+def crown(study: Any, best: Any, parent_run_id: str | None) -> None:
+    """Read the test set, for the first time in this study: with the winner's weights.
+
+    Args:
+        study: the Optuna study.
+        best: its best trial, or the Pareto front's trials if there are several objectives.
+        parent_run_id: the MLflow run of the study, which gets the scores.
+    """
+    winners: Sequence[Any] = best if isinstance(best, list) else [best]
+    for trial in winners:
+        config, saved = _weights_of(study, trial)
+        _, parts, _ = prepare(config)
+        metrics = experiment.test_metrics(saved.network, saved.theta, parts.test)
+        accuracy = metrics["test/accuracy"]
+        print(f"The test set, read once, for trial {trial.number}: accuracy {accuracy:.4f}")
+        if parent_run_id is not None:
+            several = len(winners) > 1
+            prefix = f"trial_{trial.number}/" if several else ""
+            run = store.log_to(config.tracking.uri, parent_run_id)
+            run.log_metrics({f"{prefix}{name}": value for name, value in metrics.items()})
+
+
+def _weights_of(study: Any, trial: Any) -> tuple[Config, SavedNetwork]:
+    """A trial's configuration and the best weights that it met."""
+    folder = Path(study.user_attrs["folder"]) / "trials" / study.study_name / str(trial.number)
+    composed = OmegaConf.load(folder / "config.yaml")
+    assert isinstance(composed, DictConfig)
+    config = parse(composed)
+    run_id = trial.user_attrs.get("mlflow_run_id")
+    if run_id is None:
+        return config, load_network(folder / "weights" / "best.npz")
+    with tempfile.TemporaryDirectory() as scratch:
+        store.fetch_artifacts(config.tracking.uri, run_id, Path(scratch))
+        return config, load_network(Path(scratch) / "weights" / "best.npz")

@@ -1,0 +1,51 @@
+"""How tests run trainings in their own process, and read a store back."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+
+from perceptune import paths
+from perceptune.config import Config, parse
+from perceptune.experiment import Result, train
+
+
+def configure(folder: Path, *overrides: str) -> Config:
+    """What the command would compose, with its store in `folder`."""
+    paths.register_resolvers()
+    with initialize_config_dir(str(paths.root() / "conf"), version_base="1.3"):
+        return parse(compose("config", [f"tracking.uri={store_of(folder)}", *overrides]))
+
+
+def run(folder: Path, *overrides: str) -> Result:
+    """Train as the command would, in `folder`."""
+    with working_in(folder):
+        return train(configure(folder, *overrides), list(overrides), folder / "output")
+
+
+def store_of(folder: Path) -> str:
+    """The URI of the default store of a command that runs in `folder`."""
+    return f"sqlite:///{folder}/mlruns/mlflow.db"
+
+
+def runs_in(folder: Path) -> list[Any]:
+    """All runs of the store in `folder`, oldest first."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(store_of(folder))
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return list(client.search_runs(experiments, order_by=["attributes.start_time ASC"]))
+
+
+@contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """Be in `folder`, as a user who has gone there."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)

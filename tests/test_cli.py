@@ -1,0 +1,140 @@
+"""The command as a user types it: what it answers, and how it refuses."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import Perceptune
+from perceptune import cli, paths
+from support import runs_in
+
+HEAVY = ("numpy", "hydra", "omegaconf", "mlflow", "optuna", "matplotlib", "rich", "sklearn")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys; sys.argv=['perceptune','--help']; from perceptune.cli import main; main()"
+    code += f"; sys.exit(any(name in sys.modules for name in {HEAVY}))"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert answer.returncode == 0
+    assert b"perceptune train" in answer.stdout
+
+
+def test_an_untracked_training_imports_no_mlflow(tmp_path: Path) -> None:
+    code = """
+import sys
+sys.argv = ["perceptune", "train", "tracking.enabled=false", "train.epochs=1"]
+from perceptune.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code
+sys.exit(any(name in sys.modules for name in ("mlflow", "optuna", "sklearn", "matplotlib")))
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert "accuracy" in answer.stdout
+    assert not (tmp_path / "mlruns" / "mlflow.db").exists()
+    assert len(list(tmp_path.glob("mlruns/hydra/*/*/weights/best.npz"))) == 1
+
+
+BAD = [
+    ["fly"],
+    ["train", "optimizer=adamm"],
+    ["train", "train.epoch=5"],
+    ["train", "model.hidden=[1"],
+    ["train", "seed=0,1"],
+    ["train", "train.epochs=abc"],
+    ["train", "train.epochs=-1"],
+    ["train", "train=5"],
+    ["train", "data=mnist", "data.dir=/nowhere"],
+    ["train", "data=csv", "data.path=nothing.csv"],
+    ["train", "data=npz", "data.path=nothing.npz"],
+    ["train", "data.validation=5000"],
+    ["train", "data.validation=0.9999"],
+    ["train", "experiment=nothing"],
+    ["train", "sweeps=nothing"],
+    ["train", "resume=nothing"],
+    ["train", "tracking.uri=nonsense://x", "train.epochs=1"],
+    ["train", "tracking.uri=sqlite:////proc/nowhere/x.db", "train.epochs=1"],
+    ["train", "optimizer=sgd", "optimizer.lr=1e9", "tracking.enabled=false"],
+    ["train", "--config-name", "nothing"],
+    ["train", "--config-dir", "nowhere"],
+    ["train", "--experimental-rerun", "job.pickle"],
+    ["train", "--nonsense"],
+    ["train", "${oops}"],
+    ["train", "seed=${oops}"],
+    ["train", "="],
+    ["train", "+a.b.c=1"],
+    ["train", "~nothing"],
+    ["train", "-m", "train.epochs=0,-1", "tracking.enabled=false"],
+    ["train", "-m", "optimizer=adamm,sgd"],
+]
+
+
+@pytest.mark.parametrize("arguments", BAD, ids=" ".join)
+def test_a_mistake_ends_in_a_message_without_traceback(
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["perceptune", *arguments])
+    for name in ("HYDRA_FULL_ERROR", cli._GROUP):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    said = capfd.readouterr()
+    assert end.value.code not in (0, None)
+    assert "Traceback" not in said.err + said.out
+    assert said.err.strip()
+    assert not list(tmp_path.glob("mlruns/mlflow.db")) or not runs_in(tmp_path)
+
+
+def test_a_multirun_on_a_fresh_store_nests_its_jobs(perceptune: Perceptune, tmp_path: Path) -> None:
+    answer = perceptune(
+        "train", "-m", "optimizer=sgd,adam", "model.hidden=[64],[128,64]", "train.epochs=2"
+    )
+    assert answer.returncode == 0, answer.stderr
+    runs = runs_in(tmp_path)
+    [parent] = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in runs if run is not parent]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert {
+        (run.data.params["optimizer.name"], run.data.params["model.hidden"]) for run in children
+    } == {(optimizer, hidden) for optimizer in ("sgd", "adam") for hidden in ("[64]", "[128, 64]")}
+    assert [run.info.status for run in runs] == ["FINISHED"] * 5
+    outputs = {
+        path.parent.parent for path in tmp_path.glob("mlruns/hydra/*/*/*/.hydra/config.yaml")
+    }
+    assert len(outputs) == 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mlruns"]
+
+
+def test_a_failing_job_loses_no_other_and_fails_the_parent(
+    perceptune: Perceptune, tmp_path: Path
+) -> None:
+    answer = perceptune("train", "-m", "model.activation=relu,foo,tanh", "train.epochs=1")
+    assert answer.returncode == 1
+    assert "Traceback" not in answer.stderr
+    assert "model.activation must be one of" in answer.stderr
+    runs = runs_in(tmp_path)
+    statuses = {run.data.tags.get("mlflow.parentRunId") is None: run.info.status for run in runs}
+    assert statuses == {True: "FAILED", False: "FINISHED"}
+    assert len(runs) == 3
+
+
+def test_info_names_blas_and_store(perceptune: Perceptune) -> None:
+    answer = perceptune("info")
+    assert answer.returncode == 0, answer.stderr
+    for word in ("numpy", "kernel", "cores", "store", "none yet"):
+        assert word in answer.stdout
+
+
+def test_the_repository_comes_before_stale_copies() -> None:
+    assert (paths.root() / "pyproject.toml").is_file()

@@ -1,0 +1,34 @@
+"""A run's owner is known for dead only when it is."""
+
+import subprocess
+import sys
+
+import pytest
+
+from perceptune.machine import blas, identity, may_be_alive
+
+
+def test_this_process_is_alive() -> None:
+    assert may_be_alive(identity())
+
+
+def test_an_ended_process_is_dead() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    owner = identity(process.pid)
+    assert may_be_alive(owner)
+    process.communicate(b"\n")
+    assert not may_be_alive(owner)
+
+
+@pytest.mark.parametrize(
+    ("change", "alive"),
+    [({"process_start": "1"}, False), ({"boot_id": "another"}, False), ({"host": "other"}, True)],
+)
+def test_a_number_given_again_a_restart_and_another_host(
+    change: dict[str, str], alive: bool
+) -> None:
+    assert may_be_alive(identity() | change) is alive
+
+
+def test_blas_is_named() -> None:
+    assert set(blas()) == {"library", "version", "kernel", "threads"}

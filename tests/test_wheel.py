@@ -1,0 +1,57 @@
+"""The built package, in an environment that has never seen the repository."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from perceptune import paths
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `bin` folder of a fresh environment with the wheel in it."""
+    uv = shutil.which("uv")
+    if uv is None:
+        pytest.skip("uv builds and installs the wheel; pip install uv")
+    folder = tmp_path_factory.mktemp("wheel")
+    _run(uv, "build", "--wheel", "--out-dir", str(folder), str(paths.root()))
+    [wheel] = folder.glob("*.whl")
+    _run(uv, "venv", "--python", sys.executable, str(folder / "venv"))
+    python = folder / "venv" / "bin" / "python"
+    _run(uv, "pip", "install", "--python", str(python), str(wheel))
+    return python.parent
+
+
+def _run(*command: str, cwd: Path | None = None) -> str:
+    environment = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
+    answer = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return answer.stdout
+
+
+def test_the_wheel_trains(installed: Path, tmp_path: Path) -> None:
+    said = _run(str(installed / "perceptune"), "train", "train.epochs=2", cwd=tmp_path)
+    assert "accuracy" in said
+    assert (tmp_path / "mlruns" / "mlflow.db").is_file()
+
+
+def test_the_wheel_runs_a_multirun(installed: Path, tmp_path: Path) -> None:
+    words = ("train", "-m", "optimizer=sgd,adam", "train.epochs=1")
+    said = _run(str(installed / "perceptune"), *words, cwd=tmp_path)
+    assert said.count("val 0.") == 2
+
+
+def test_the_wheel_brings_the_sweeper_and_hides_no_other_plugin(installed: Path) -> None:
+    code = "import hydra_plugins, optuna_joblib_sweeper; print(hydra_plugins.__file__)"
+    assert _run(str(installed / "python"), "-c", code).strip() == "None"
+    said = _run(str(installed / "python"), "-c", "import hydra_plugins as h; print(*h.__path__)")
+    plugins = {path.name for folder in said.split() for path in Path(folder).iterdir()}
+    assert plugins >= {"optuna_joblib_sweeper", "hydra_joblib_launcher"}
