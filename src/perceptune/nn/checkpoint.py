@@ -1,10 +1,12 @@
 """One .npz file holds a network, or a whole training between two epochs. Never a pickle.
 
-A file is arrays by name plus `meta`, a JSON text. It is written beside its place and then moved
-there, so a reader, or a next start after a crash, meets the old file or the new one, whole.
+A file is arrays by name plus `meta`, a JSON text that lists them too. It is written beside its
+place and then moved there, so a reader, or a next start after a crash, meets the old file or the
+new one, whole.
 """
 
 import json
+import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from perceptune.nn.layout import Array, Layout
 from perceptune.nn.network import Network
 
 _META = "meta"
+_NAMES = "arrays"  # within meta
 
 
 def save(path: Path, arrays: dict[str, Array], meta: dict[str, Any]) -> None:
@@ -26,7 +29,8 @@ def save(path: Path, arrays: dict[str, Array], meta: dict[str, Any]) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with partial.open("wb") as file:
-            np.savez(file, allow_pickle=False, **{_META: np.array(json.dumps(meta))}, **arrays)
+            text = np.array(json.dumps(meta | {_NAMES: sorted(arrays)}))
+            np.savez(file, allow_pickle=False, **{_META: text}, **arrays)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
@@ -50,8 +54,10 @@ def load(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
         raise
     except Exception as error:  # one flipped byte makes zipfile raise nearly anything
         raise ValueError(f"{path} is damaged, or not a file of Perceptune's") from error
-    # What is no array comes out of NumPy as plain bytes.
-    if not isinstance(meta, dict) or any(isinstance(array, bytes) for array in arrays.values()):
+    # A wrong length in the archive's directory hides arrays without a word. What is no array
+    # comes out of NumPy as plain bytes.
+    whole = isinstance(meta, dict) and meta.pop(_NAMES, None) == sorted(arrays)
+    if not whole or any(isinstance(array, bytes) for array in arrays.values()):
         raise ValueError(f"{path} is not a file of Perceptune's")
     return arrays, meta
 
@@ -96,23 +102,30 @@ def load_network(path: Path) -> SavedNetwork:
         spec = meta["network"]
         activation = ACTIVATIONS[spec["activation"]](**spec["activation_options"])
         layout = Layout(spec["widths"])
-        theta = layout.empty(arrays["weight_1"].dtype)
+        dtype = arrays["weight_1"].dtype
+        if dtype not in (np.float32, np.float64):
+            raise ValueError(f"the type {dtype}")
+        if not (math.isfinite(spec["scale"]) and math.isfinite(spec["shift"])):
+            raise ValueError("the scaling of pixels")
+        theta = layout.empty(dtype)
         for number, layer in enumerate(layout.layers(theta), start=1):
             for name, view in (("weight", layer.weight), ("bias", layer.bias)):
                 array = arrays[f"{name}_{number}"]
                 if array.shape != view.shape or not np.isfinite(array).all():
                     raise ValueError(f"{name}_{number}")
                 view[:] = array
+        if len(arrays) != 2 * len(layout.shapes):
+            raise ValueError(f"widths {spec['widths']}")
         network = Network(
             spec["widths"],
             activation,
             scale=spec["scale"],
             shift=spec["shift"],
-            dtype=theta.dtype,
+            dtype=dtype,
         )
-    except (KeyError, TypeError, ValueError) as error:
+        return SavedNetwork(network, theta, _notes(meta))
+    except (KeyError, TypeError, ValueError, MemoryError) as error:
         raise ValueError(f"{path} is damaged: {error} does not fit the rest") from error
-    return SavedNetwork(network, theta, meta["notes"])
 
 
 def save_training(
@@ -145,21 +158,34 @@ def load_training(path: Path) -> tuple[TrainingState, dict[str, Array], dict[str
     if meta.get("format") != "perceptune training 1":
         raise ValueError(f"{path} is no checkpoint of a training")
     try:
+        theta, average, epoch = arrays["theta"], arrays.get("average"), meta["epoch"]
+        for array in (theta, theta if average is None else average):
+            if array.ndim != 1 or array.shape != theta.shape or not np.isfinite(array).all():
+                raise ValueError("theta or its average")
+        if not isinstance(epoch, int) or epoch < 0:
+            raise ValueError(f"epoch {epoch}")
         state = TrainingState(
-            theta=arrays["theta"],
+            theta=theta,
             optimizer=_with_prefix("optimizer.", arrays),
-            average=arrays.get("average"),
-            epoch=meta["epoch"],
+            average=average,
+            epoch=epoch,
             order=_generator(meta["order"]),
             noise=_generator(meta["noise"]),
         )
-        return state, _with_prefix("extra.", arrays), meta["notes"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+        return state, _with_prefix("extra.", arrays), _notes(meta)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{path} is damaged: {error} does not fit the rest") from error
 
 
 def _with_prefix(prefix: str, arrays: dict[str, Array]) -> dict[str, Array]:
     return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+
+
+def _notes(meta: dict[str, Any]) -> dict[str, Any]:
+    notes = meta["notes"]
+    if not isinstance(notes, dict):
+        raise TypeError("notes")
+    return notes
 
 
 def _generator(state: dict[str, Any]) -> np.random.Generator:

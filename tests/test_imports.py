@@ -1,0 +1,129 @@
+"""The law of imports, read from the source: who may know of whom."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src"
+
+# What files below a folder may import beside the standard library.
+ALLOWED = {
+    "perceptune/nn/": {"numpy", "perceptune.nn"},
+    "perceptune/data/": {
+        "numpy",
+        "pooch",
+        "PIL",
+        "filelock",
+        "rich",
+        "perceptune.data",
+        "perceptune.errors",
+    },
+    "optuna_joblib_sweeper/": {
+        "hydra",
+        "omegaconf",
+        "optuna",
+        "joblib",
+        "rich",
+        "threadpoolctl",
+        "filelock",
+        "numpy",
+        "mlflow",  # and that in few files only, see below
+        "optuna_joblib_sweeper",
+    },
+    # What runs whenever anything of theirs is imported.
+    "perceptune/__init__.py": set(),
+    "optuna_joblib_sweeper/__init__.py": set(),
+}
+
+# The only files that may import a package.
+ONLY = {
+    "mlflow": ("perceptune/tracking", "perceptune/model.py", "optuna_joblib_sweeper/_mlflow"),
+    "jax": ("perceptune/backends/jax.py",),
+    "keras": ("perceptune/backends/keras.py",),
+    "sklearn": ("perceptune/backends/sklearn.py",),
+    "torch": ("perceptune/backends/torch.py",),
+    "hydra_plugins": (),
+}
+
+
+def imported(source: str, package: str) -> set[str]:
+    """The modules that `source`, a file of `package`, imports, wherever in it that happens."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")
+            base = ".".join(parents[: len(parents) - node.level + 1]) if node.level else ""
+            base = ".".join(part for part in (base, node.module) if part)
+            for alias in node.names:
+                module = f"{base}.{alias.name}"
+                place = SOURCE.joinpath(*module.split("."))
+                ours = place.is_dir() or place.with_suffix(".py").is_file()
+                found.add(module if ours else base)
+        elif isinstance(node, ast.Call) and node.args:
+            name = getattr(node.func, "attr", getattr(node.func, "id", None))
+            target = node.args[0]
+            if name in ("import_module", "__import__") and isinstance(target, ast.Constant):
+                found.add(str(target.value))
+    return found
+
+
+def within(module: str, packages: set[str]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+def of_file(path: Path) -> set[str]:
+    package = ".".join(path.relative_to(SOURCE).parts[:-1])
+    return imported(path.read_text("utf-8"), package)
+
+
+IMPORTS = {path.relative_to(SOURCE).as_posix(): of_file(path) for path in SOURCE.rglob("*.py")}
+
+
+@pytest.mark.parametrize("place", ALLOWED)
+def test_a_part_imports_only_what_it_may(place: str) -> None:
+    files = {name: modules for name, modules in IMPORTS.items() if name.startswith(place)}
+    assert files
+    allowed = ALLOWED[place] | set(sys.stdlib_module_names)
+    strangers = {
+        name: sorted(module for module in modules if not within(module, allowed))
+        for name, modules in files.items()
+    }
+    assert not {name: modules for name, modules in strangers.items() if modules}
+
+
+@pytest.mark.parametrize("package", ONLY)
+def test_a_package_is_imported_only_where_it_may_be(package: str) -> None:
+    users = {
+        name for name, modules in IMPORTS.items() if any(within(m, {package}) for m in modules)
+    }
+    assert {name for name in users if not name.startswith(ONLY[package])} == set()
+
+
+def test_the_namespace_of_plugins_has_no_init() -> None:
+    """With one it would hide the plugins of everybody else."""
+    assert not (SOURCE / "hydra_plugins" / "__init__.py").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "modules"),
+    [
+        ("import a, b.c as d", {"a", "b.c"}),
+        ("from a import b", {"a"}),
+        ("def f():\n    if g:\n        import a.b", {"a.b"}),
+        ("if TYPE_CHECKING:\n    from a.b import C", {"a.b"}),
+        ("import importlib\nimportlib.import_module('a.b')", {"importlib", "a.b"}),
+        ("__import__('a')", {"a"}),
+        ("from perceptune import nn, __version__", {"perceptune.nn", "perceptune"}),
+        ("from perceptune.nn import fit", {"perceptune.nn.fit"}),
+        ("from . import losses", {"perceptune.nn.losses"}),
+        ("from .losses import softmax", {"perceptune.nn.losses"}),
+        ("from ..data import sources", {"perceptune.data.sources"}),
+        ("'import a'  # import b", set()),
+    ],
+)
+def test_no_way_of_importing_escapes_the_law(source: str, modules: set[str]) -> None:
+    assert imported(source, "perceptune.nn") == modules
