@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Perceptune
-from support import runs_in, store_of
 
+from conftest import Perceptune
 from perceptune import paths
+from support import runs_in, store_of
 
 FILES = sorted(file.stem for file in (paths.root() / "sweeps").glob("*.yaml"))
 
