@@ -97,7 +97,10 @@ def test_tags_data_and_artifacts_are_complete(finished: tuple[Path, Any]) -> Non
         str(p.relative_to(_artifacts(folder, record)))
         for p in _artifacts(folder, record).rglob("*.*")
     }
-    assert files >= {"weights/best.npz", "weights/last.npz", "config.yaml", "overrides.yaml"}
+    assert files == {
+        *("weights/best.npz", "weights/last.npz", "config.yaml", "overrides.yaml"),
+        *("plots/curves.png", "plots/confusion.png"),
+    }
     assert not list((folder / "mlruns").glob("checkpoints/*"))
 
 

@@ -13,9 +13,9 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from perceptune.errors import UserError
 from perceptune.nn.activations import ACTIVATIONS, Activation
-from perceptune.nn.fit import Recipe
 from perceptune.nn.initializers import INITIALIZERS, Initializer
 from perceptune.nn.optimizers import OPTIMIZERS, Optimizer
+from perceptune.nn.recipe import Recipe
 from perceptune.nn.schedules import SCHEDULES, Schedule, WarmUp
 
 _WIDEST = 65_536
@@ -85,6 +85,7 @@ class Tracking:
     enabled: bool
     uri: str
     experiment: str
+    figures: str
 
 
 @dataclass
@@ -199,6 +200,7 @@ def _check(config: Config) -> None:
             raise UserError(f"model.{name} must be in [0, 1), got {getattr(model, name)}")
     _one_of("model.dtype", model.dtype, ("float32", "float64"))
     _one_of("augment.name", config.augment.get("name"), ("none",))
+    _one_of("tracking.figures", config.tracking.figures, ("all", "best", "none"))
     _one_of("train.evaluate_test", train.evaluate_test, ("auto", True, False))
     if train.patience is not None and train.patience < 1:
         raise UserError(f"train.patience must be 1 or more, or null, got {train.patience}")

@@ -1,4 +1,4 @@
-"""How good predictions are: the confusion matrix and what follows from it. Plain arrays only."""
+"""How good predictions are: loss, the confusion matrix and what follows from it. Plain arrays."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,12 @@ class Scores:
     """Scores of one set of predictions.
 
     Attributes:
+        loss: mean cross-entropy.
         confusion: (classes, classes) counts, row the true class, column the predicted one.
         precision, recall, f1: (classes,) each in [0, 1]; 0 where nothing could be counted.
     """
 
+    loss: float
     confusion: Array
     precision: Array
     recall: Array
@@ -26,14 +28,29 @@ class Scores:
         """Share of right predictions."""
         return float(np.trace(self.confusion) / self.confusion.sum())
 
+    def metrics(self, part: str) -> dict[str, float]:
+        """All of it by metric name: `test/accuracy`, `test/f1/3` and so on for `part` test."""
+        metrics = {f"{part}/loss": self.loss, f"{part}/accuracy": self.accuracy}
+        for name in ("precision", "recall", "f1"):
+            for label, value in enumerate(getattr(self, name)):
+                metrics[f"{part}/{name}/{label}"] = float(value)
+        return metrics
 
-def score(labels: Array, predicted: Array, classes: int) -> Scores:
-    """Compare `labels` (samples,) with `predicted` (samples,), both integers below `classes`."""
-    pairs = labels.astype(np.int64) * classes + predicted
+
+def score(labels: Array, probabilities: Array) -> Scores:
+    """Compare `labels` (samples,) with `probabilities` (samples, classes).
+
+    A probability of 0 for the true class counts as the smallest number that its type can hold.
+    """
+    classes = probabilities.shape[1]
+    of_truth = probabilities[np.arange(len(labels)), labels]
+    floor = np.finfo(probabilities.dtype).tiny
+    pairs = labels.astype(np.int64) * classes + probabilities.argmax(axis=1)
     confusion = np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
     right = np.diag(confusion)
     of_predicted, of_true = confusion.sum(axis=0), confusion.sum(axis=1)
     return Scores(
+        loss=float(-np.log(np.maximum(of_truth, floor), dtype=np.float64).mean()),
         confusion=confusion,
         precision=_ratio(right, of_predicted),
         recall=_ratio(right, of_true),

@@ -10,17 +10,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
 from optuna_joblib_sweeper import current_trial
-from perceptune import machine, terminal
+from perceptune import figures, machine, terminal
 from perceptune.config import Config, flatten, to_dict
 from perceptune.data.split import Part
 from perceptune.errors import UserError
-from perceptune.evaluation import score
+from perceptune.evaluation import Scores, score
 from perceptune.nn import checkpoint
-from perceptune.nn.fit import evaluate, fit
+from perceptune.nn.fit import fit
 from perceptune.nn.layout import Array
 from perceptune.nn.network import Network
 from perceptune.tracking.run import FolderRun, Run
@@ -186,6 +187,7 @@ def _run_epochs(training: Training, run: Run, *, quiet: bool) -> str:
             run.log_metrics(metrics, record.number)
             best.offer(record, state.weights)
             training.seconds += record.seconds
+            training.history.append({"epoch": record.number, **metrics})
             show(record)
 
             if trial and config.objectives[0] in metrics:
@@ -212,23 +214,40 @@ def _conclude(training: Training, run: Run, outcome: str, *, in_trial: bool) -> 
     logged = {"best/epoch": float(best.epoch), "fit_seconds": training.seconds}
     if "val/accuracy" in best.metrics:
         logged["best/val_accuracy"] = best.metrics["val/accuracy"]
-    if _reads_test(training.config, outcome, in_trial):
-        logged |= test_metrics(network, best.theta, training.parts.test)
-    run.log_metrics(logged)
-
-    notes = {
-        "shape": training.data.shape,
-        "classes": training.data.classes,
-        "pixel_max": training.data.pixel_max,
-        "data": {"name": training.data.name, "digest": training.data.digest},
-        "epoch": best.epoch,
-    }
     with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        if _reads_test(training.config, outcome, in_trial):
+            scores = test_scores(network, best.theta, training.parts.test)
+            logged |= scores.metrics("test")
+            if _draws(training.config, in_trial):
+                figures.confusion(folder / "confusion.png", scores.confusion, training.data.classes)
+        run.log_metrics(logged)
+        if _draws(training.config, in_trial):
+            figures.curves(folder / "curves.png", training.history, best.epoch)
+        for picture in folder.glob("*.png"):
+            run.log_file(picture, "plots")
         for name, theta in (("best", best.theta), ("last", training.state.weights)):
-            path = Path(scratch) / f"{name}.npz"
-            checkpoint.save_network(path, network, theta, notes)
-            run.log_file(path, "weights")
+            weights = folder / f"{name}.npz"
+            checkpoint.save_network(weights, network, theta, _notes(training))
+            run.log_file(weights, "weights")
     return final | logged
+
+
+def _notes(training: Training) -> dict[str, Any]:
+    """What a network's file says beside its weights: enough to use it on new images."""
+    data = training.data
+    return {
+        "shape": data.shape,
+        "classes": data.classes,
+        "pixel_max": data.pixel_max,
+        "data": {"name": data.name, "digest": data.digest},
+        "epoch": training.best.epoch,
+    }
+
+
+def _draws(config: Config, in_trial: bool) -> bool:
+    wanted = config.tracking.figures
+    return config.tracking.enabled and (wanted == "all" or (wanted == "best" and not in_trial))
 
 
 def _reads_test(config: Config, outcome: str, in_trial: bool) -> bool:
@@ -236,17 +255,10 @@ def _reads_test(config: Config, outcome: str, in_trial: bool) -> bool:
     return not in_trial and outcome != "pruned" and config.train.evaluate_test is not False
 
 
-def test_metrics(network: Network, theta: Array, test: Part) -> dict[str, float]:
-    """What weights score on the test set, overall and by class."""
-    loss, accuracy = evaluate(network, theta, test)
+def test_scores(network: Network, theta: Array, test: Part) -> Scores:
+    """What weights score on the test set."""
     probabilities = network.probabilities(theta, test.images[test.rows])
-    scores = score(test.labels[test.rows], probabilities.argmax(axis=1), network.widths[-1])
-    metrics = {"test/loss": loss, "test/accuracy": accuracy}
-    for label in range(network.widths[-1]):
-        metrics[f"test/precision/{label}"] = float(scores.precision[label])
-        metrics[f"test/recall/{label}"] = float(scores.recall[label])
-        metrics[f"test/f1/{label}"] = float(scores.f1[label])
-    return metrics
+    return score(test.labels[test.rows], probabilities)
 
 
 def _name(config: Config) -> str:

@@ -3,7 +3,7 @@
 Knows neither runs nor networks. Uses matplotlib's figures directly: no global state, no window.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Okabe & Ito 2008, "Color Universal Design": told apart with any colour vision.
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {  # matplotlib's type for it lists every setting there is
     "font.size": 11,
     "axes.titlesize": 12,
     "axes.spines.top": False,
@@ -26,22 +26,23 @@ _STYLE: dict[str, Any] = {
 }
 
 
-def curves(path: Path, epochs: Sequence[int], series: dict[str, Sequence[float]], best: int) -> None:
+def curves(path: Path, history: Sequence[Mapping[str, float]], best: int) -> None:
     """Loss and accuracy by epoch, side by side, with the epoch whose weights were kept.
 
     Args:
         path: the PNG to write.
-        epochs: numbers of the epochs measured.
-        series: values by metric name, `train/loss`, `val/accuracy` and so on.
+        history: for each epoch measured its number, `epoch`, and values by metric name.
         best: the epoch to mark.
     """
+    epochs = [record["epoch"] for record in history]
+    dots = "." if len(epochs) < 40 else ""
     with _figure(path, width=9, height=3.6) as figure:
         for place, kind in enumerate(("loss", "accuracy"), start=1):
             axes = figure.add_subplot(1, 2, place)
             for part, label, colour in (("train", "training", ORANGE), ("val", "validation", BLUE)):
-                if f"{part}/{kind}" in series:
-                    dots = "." if len(epochs) < 40 else ""
-                    axes.plot(epochs, series[f"{part}/{kind}"], marker=dots, color=colour, label=label)
+                if f"{part}/{kind}" in history[0]:
+                    values = [record[f"{part}/{kind}"] for record in history]
+                    axes.plot(epochs, values, marker=dots, color=colour, label=label)
             axes.axvline(best, color=GREY, linestyle=":", label=f"best, epoch {best}")
             axes.set(xlabel="epoch", title="cross-entropy" if kind == "loss" else "accuracy")
             axes.xaxis.get_major_locator().set_params(integer=True)
@@ -73,12 +74,9 @@ def confusion(path: Path, counts: Array, classes: Sequence[str]) -> None:
         for row in ticks:
             for column in ticks:
                 if counts[row, column]:
-                    dark = shares[row, column] > 0.3
-                    axes.text(
-                        *(column, row, f"{counts[row, column]:,}"),
-                        **{"ha": "center", "va": "center", "fontsize": 9},
-                        color="white" if dark else "black",
-                    )
+                    number = f"{counts[row, column]:,}"
+                    colour = "white" if shares[row, column] > 0.3 else "black"
+                    axes.text(column, row, number, color=colour, size=9, ha="center", va="center")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from perceptune import experiment
+from perceptune import experiment, figures
 from perceptune.config import Config, parse
 from perceptune.nn.checkpoint import SavedNetwork, load_network
 from perceptune.tracking import store
@@ -38,14 +38,18 @@ def crown(study: Any, best: Any, parent_run_id: str | None) -> None:
     for trial in winners:
         config, saved = _weights_of(study, trial)
         _, parts, _ = prepare(config)
-        metrics = experiment.test_metrics(saved.network, saved.theta, parts.test)
-        accuracy = metrics["test/accuracy"]
-        print(f"The test set, read once, for trial {trial.number}: accuracy {accuracy:.4f}")
+        scores = experiment.test_scores(saved.network, saved.theta, parts.test)
+        print(f"The test set, read once, for trial {trial.number}: accuracy {scores.accuracy:.4f}")
         if parent_run_id is not None:
-            several = len(winners) > 1
-            prefix = f"trial_{trial.number}/" if several else ""
             run = store.log_to(config.tracking.uri, parent_run_id)
-            run.log_metrics({f"{prefix}{name}": value for name, value in metrics.items()})
+            several = len(winners) > 1
+            run.log_metrics(scores.metrics(f"trial_{trial.number}/test" if several else "test"))
+            if config.tracking.figures != "none":
+                name = f"confusion_{trial.number}.png" if several else "confusion.png"
+                with tempfile.TemporaryDirectory() as scratch:
+                    picture = Path(scratch) / name
+                    figures.confusion(picture, scores.confusion, saved.notes["classes"])
+                    run.log_file(picture, "plots")
 
 
 def _weights_of(study: Any, trial: Any) -> tuple[Config, SavedNetwork]:

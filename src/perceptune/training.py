@@ -51,7 +51,14 @@ class Best:
 
 @dataclass
 class Training:
-    """Everything that one run carries through its epochs."""
+    """Everything that one run carries through its epochs.
+
+    Attributes:
+        overrides: what the user said on the command line.
+        run_id, checkpoint: where it is recorded, and where it can go on from.
+        seconds: spent in passes over the data, over all its processes.
+        history: every measurement, by metric name, with its `epoch`.
+    """
 
     config: Config
     data: sources.Dataset
@@ -63,6 +70,7 @@ class Training:
     run_id: str | None = None
     checkpoint: Path | None = None
     seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
 
 
 def metrics_of(record: Epoch) -> dict[str, float]:
@@ -135,7 +143,8 @@ def resume(config: Config, overrides: list[str]) -> Training:
         raise UserError(f"resume={config.resume}: the data is not what the training began with")
     best = Best(arrays["best"], **notes["best"])
     training = Training(saved, data, parts, network, state, best, notes["overrides"])
-    training.run_id, training.checkpoint, training.seconds = notes["run_id"], path, notes["seconds"]
+    training.run_id, training.checkpoint = notes["run_id"], path
+    training.seconds, training.history = notes["seconds"], notes["history"]
     return training
 
 
@@ -150,7 +159,7 @@ def take_up(training: Training) -> None:
         return  # the attempt starts afresh
     if notes["config"] == to_dict(training.config) and notes["data"] == training.data.digest:
         training.state, training.best = state, Best(arrays["best"], **notes["best"])
-        training.seconds = notes["seconds"]
+        training.seconds, training.history = notes["seconds"], notes["history"]
 
 
 def _refuse_changes(config: Config, saved: Config, overrides: list[str]) -> None:
@@ -183,6 +192,7 @@ def save(training: Training) -> None:
             "run_id": training.run_id,
             "best": best,
             "seconds": training.seconds,
+            "history": training.history,
         },
     )
 

@@ -14,9 +14,9 @@ import numpy as np
 from perceptune.nn.layout import Array, Layer
 from perceptune.nn.losses import cross_entropy, target_table
 from perceptune.nn.network import Network
-from perceptune.nn.optimizers import Optimizer, State
+from perceptune.nn.optimizers import State
+from perceptune.nn.recipe import Recipe
 from perceptune.nn.regularizers import add_penalty, clip_norm, decay, limit_unit_norms
-from perceptune.nn.schedules import Schedule
 
 
 class Samples(Protocol):
@@ -33,55 +33,6 @@ class Samples(Protocol):
     @property
     def rows(self) -> Array:
         """Which samples are meant, (samples,) indices into both."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train.
-
-    Attributes:
-        lr: step size, which `schedule` multiplies.
-        epochs: passes over the data.
-        batch_size: samples a step; None means all of them.
-        metrics_every: epochs between two records; the last epoch is always reported.
-        l1, l2: strength of the penalties on weights.
-        weight_decay: decoupled decay of weights, times the step size, at every step.
-        clip_norm: largest norm of the gradient; 0 means any.
-        max_norm: largest norm of one unit's incoming weights; 0 means any.
-        label_smoothing: see `losses.target_table`.
-        ema: decay of the running average of θ that is evaluated in its place; 0 means none.
-
-    Raises:
-        ValueError: a number outside its range.
-    """
-
-    optimizer: Optimizer
-    lr: float
-    schedule: Schedule
-    epochs: int
-    batch_size: int | None = 32
-    metrics_every: int = 1
-    l1: float = 0.0
-    l2: float = 0.0
-    weight_decay: float = 0.0
-    clip_norm: float = 0.0
-    max_norm: float = 0.0
-    label_smoothing: float = 0.0
-    ema: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "metrics_every"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be 1 or more, got {value}")
-        for name in ("l1", "l2", "weight_decay", "clip_norm", "max_norm"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
-        for name in ("label_smoothing", "ema"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
-        if not 0 < self.lr < math.inf:
-            raise ValueError(f"lr must be above 0, got {self.lr}")
 
 
 @dataclass
@@ -216,7 +167,7 @@ class _Trainer:
         network, train = self.network, self.train
         self.gradient = np.empty_like(self.state.theta)
         self.layers: list[Layer] = network.layout.layers(self.state.theta)
-        self.slopes: list[Layer] = network.layout.layers(self.gradient)
+        self.gradients: list[Layer] = network.layout.layers(self.gradient)
         # Untouched pages of this cost no memory when there is no penalty.
         self.scratch = network.layout.layers(np.empty_like(self.gradient))
         classes = network.widths[-1]
@@ -245,14 +196,14 @@ class _Trainer:
         work = self.network.read(self.images, rows)
         np.take(self.table, labels, axis=0, out=work.targets, mode="clip")
         loss = self.network.loss_and_gradient(
-            self.layers, self.slopes, work, work.targets, state.noise
+            self.layers, self.gradients, work, work.targets, state.noise
         )
         np.equal(work.predicted, labels, out=work.hits)
 
         epoch = state.epoch + step / self.steps
         self.lr = recipe.lr * recipe.schedule.factor(epoch / recipe.epochs, epoch)
         if recipe.l1 or recipe.l2:
-            add_penalty(self.layers, self.slopes, recipe.l1, recipe.l2, self.scratch)
+            add_penalty(self.layers, self.gradients, recipe.l1, recipe.l2, self.scratch)
         if recipe.clip_norm:
             clip_norm(self.gradient, recipe.clip_norm)
         if recipe.weight_decay:

@@ -41,11 +41,11 @@ def cross_entropy(logits: Array, targets: Array, column: Array) -> float:
     """
     np.max(logits, axis=1, keepdims=True, out=column)
     logits -= column  # e^z cannot overflow now
-    fit = np.vdot(targets, logits)
+    agreement = np.vdot(targets, logits)
     np.exp(logits, out=logits)
     np.sum(logits, axis=1, keepdims=True, out=column)
     logits /= column
     logits -= targets
     # ln pₖ = zₖ - ln Σ eᶻ, and each row of targets sums to 1.
     np.log(column, out=column)
-    return float(column.sum() - fit)
+    return float(column.sum() - agreement)

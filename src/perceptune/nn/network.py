@@ -137,7 +137,7 @@ class Network:
         rate = self.dropout[index]
         if rate == 0:
             return
-        keep = work.noise[index]
+        keep = work.masks[index]
         rng.random(dtype=self.dtype.type, out=keep)
         np.greater_equal(keep, rate, out=keep)
         keep *= 1 / (1 - rate)

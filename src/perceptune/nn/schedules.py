@@ -46,8 +46,7 @@ class Step:
 
     def factor(self, progress: float, epoch: float) -> float:
         """See `Schedule`."""
-        # A hair is added because 3 · (1/3) steps may come out just below a whole epoch.
-        return float(self.gamma ** math.floor((epoch + 1e-9) / self.every))
+        return float(self.gamma ** math.floor(epoch / self.every))
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,8 @@ class OneCycle:
 class WarmUp:
     """Another schedule whose first `epochs` rise linearly from 0 (Goyal et al. 2017).
 
-    The inner schedule's own clock runs on meanwhile; the ramp multiplies it.
+    The very first step has the size 0, so a ramp wants several steps. The inner
+    schedule's own clock runs on meanwhile; the ramp multiplies it.
 
     Raises:
         ValueError: epochs below 0, or without end.

@@ -18,7 +18,7 @@ class Workspace:
         outputs: the same arrays without that column, (batch, width): samples, then activations.
         z: for each layer, its pre-activations, (batch, width); the last are the logits.
         slopes: for each hidden layer, the activation's derivative, (batch, width).
-        noise: for the input and each hidden layer, random numbers for dropout, (batch, width).
+        masks: for the input and each hidden layer, what dropout multiplies by, (batch, width).
         targets: (batch, classes), the distributions to be learnt.
         predicted, hits, column: (batch,), (batch,) and (batch, 1), for the score and the softmax.
     """
@@ -30,7 +30,7 @@ class Workspace:
         self.z = [np.empty((batch, width), dtype) for width in widths[1:]]
         self.slopes = [np.empty((batch, width), dtype) for width in widths[1:-1]]
         # Untouched pages of these cost no memory when there is no dropout.
-        self.noise = [np.empty((batch, width), dtype) for width in widths[:-1]]
+        self.masks = [np.empty((batch, width), dtype) for width in widths[:-1]]
         self.targets = np.empty((batch, widths[-1]), dtype)
         self.predicted = np.empty(batch, np.intp)
         self.hits = np.empty(batch, bool)
