@@ -34,6 +34,8 @@ def curves(path: Path, history: Sequence[Mapping[str, float]], best: int) -> Non
         history: for each epoch measured its number, `epoch`, and values by metric name.
         best: the epoch to mark.
     """
+    from matplotlib.ticker import MaxNLocator
+
     epochs = [record["epoch"] for record in history]
     dots = "." if len(epochs) < 40 else ""
     with _figure(path, width=9, height=3.6) as figure:
@@ -45,7 +47,7 @@ def curves(path: Path, history: Sequence[Mapping[str, float]], best: int) -> Non
                     axes.plot(epochs, values, marker=dots, color=colour, label=label)
             axes.axvline(best, color=GREY, linestyle=":", label=f"best, epoch {best}")
             axes.set(xlabel="epoch", title="cross-entropy" if kind == "loss" else "accuracy")
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             if kind == "loss":
                 axes.set_yscale("log")
             axes.legend()
