@@ -39,11 +39,11 @@ def cross_entropy(logits: Array, targets: Array, column: Array) -> float:
     `targets` (batch, classes) holds distributions, such as rows of `target_table`.
     `column` (batch, 1) is scratch.
     """
-    np.max(logits, axis=1, keepdims=True, out=column)
+    np.maximum.reduce(logits, axis=1, keepdims=True, out=column)
     logits -= column  # e^z cannot overflow now
     agreement = np.vdot(targets, logits)
     np.exp(logits, out=logits)
-    np.sum(logits, axis=1, keepdims=True, out=column)
+    np.add.reduce(logits, axis=1, keepdims=True, out=column)
     logits /= column
     logits -= targets
     # ln pₖ = zₖ - ln Σ eᶻ, and each row of targets sums to 1.

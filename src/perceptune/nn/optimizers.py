@@ -14,6 +14,9 @@ from perceptune.nn.layout import Array
 
 State = dict[str, Array]
 
+_FADED = 1e-30  # moves nothing: beside it even Adam's ε is large
+_STEPS_BETWEEN_FLUSHES = 64
+
 
 class Optimizer(Protocol):
     """A rule that turns a gradient into a move of the parameters."""
@@ -217,6 +220,10 @@ class Adam:
         root_scale = ((1 - self.beta2) / (1 - self.beta2**steps)) ** 0.5
         rate, eps = lr * mean_scale / root_scale, self.eps / root_scale
         mean, square = state["mean"], state["square"]
+        if steps % _STEPS_BETWEEN_FLUSHES == 0:
+            # Means of weights from pixels that are seldom lit fade away. On their way to 0 they
+            # become denormal numbers, with which a processor is slow: 105 µs a step against 91.
+            mean[np.abs(mean) < _FADED] = 0
         mean *= self.beta1
         mean += gradient
         gradient *= gradient
