@@ -32,6 +32,7 @@ from optuna_joblib_sweeper._samplers import SamplerFactory, build_pruner
 from optuna_joblib_sweeper._space import Space
 from optuna_joblib_sweeper._storage import StorageSpec
 from optuna_joblib_sweeper._study import StudyStore
+from optuna_joblib_sweeper._tally import stops_early
 from optuna_joblib_sweeper._trial import RunningTrial
 
 log = logging.getLogger(__name__)
@@ -129,7 +130,11 @@ class Session:
         self.samplers = SamplerFactory(job.settings, grid)
 
     def run(self, number: int | None) -> Outcome | None:
-        """Take a trial and see it to its end."""
+        """Take a trial and see it to its end; None once the study should stop."""
+        # Asked here as well: this worker's last result is in the storage, but the driver, which
+        # hands out tokens ahead of results, may not have seen it.
+        if stops_early(self.job.settings, self.job.budget, self.store.trials()):
+            return None
         trial = self.store.take(number, self.job.budget, self.job.driver)
         if trial is None:
             return None
