@@ -158,8 +158,12 @@ class Sweep:
         try:
             with self.display.shown():
                 return engine.run()
-        except Interrupted:
+        except SweepError:
+            raise  # the trials came to their ends
+        except BaseException as error:
             engine.release()
+            if not isinstance(error, Interrupted):
+                raise
             finished = engine.tally.finished
             self.console.print(
                 f"Interrupted: {finished} trials of {title} are finished; the same command goes on."

@@ -37,6 +37,7 @@ def test_a_killed_worker_loses_no_trial_and_repeats_none_that_was_finished(app: 
     assert {a.partition("-")[0] for a in attempts} == set("012345")
 
 
+@pytest.mark.slow
 def test_a_poison_trial_is_found_and_given_up_with_its_reason(app: App) -> None:
     app.run("deadly=[1]", "deadly_attempts=99")
 
@@ -62,7 +63,7 @@ def test_a_worker_killed_from_outside_twice_costs_two_retries(app: App, started:
     assert app.states() == ["COMPLETE"] * 8
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("n_jobs", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_killed_driver_takes_its_workers_along_and_the_same_command_goes_on(
     app: App, started: Start, n_jobs: int
 ) -> None:

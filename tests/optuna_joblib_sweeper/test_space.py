@@ -114,8 +114,12 @@ def test_quoted_strings_stay_strings(written: str, values: list[Any]) -> None:
         "a\\",
         "",
         "é,ü",
-    ]
-    + [[1, [2, "x y"]], {"a": [None, True]}, "-x", "a=b", "${not:this}"],
+        [1, [2, "x y"]],
+        {"a": [None, True]},
+        "-x",
+        "a=b",
+        "${not:this}",
+    ],
 )
 def test_a_value_survives_as_override_text(value: Any) -> None:
     parser = OverridesParser.create()
@@ -200,7 +204,7 @@ def test_a_grid_refuses_what_it_can_not_count() -> None:
     with pytest.raises(SweepError, match="a grid needs values that it can count, got x"):
         space_of({"x": "interval(0,1)"}).grid()
     with pytest.raises(SweepError, match="1,000,000"):
-        space_of({key: "range(101)" for key in "abc"}).grid()
+        space_of(dict.fromkeys("abc", "range(101)")).grid()
 
 
 def test_probes_try_each_value_once_beside_first_values() -> None:
