@@ -10,11 +10,12 @@ import cloudpickle
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_joblib_sweeper._errors import SweepError
+from optuna_joblib_sweeper._job import Job, Outcome
 from optuna_joblib_sweeper._pool import WorkerDiedError, stream
 from optuna_joblib_sweeper._processes import kill_descendants
 from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper._tally import Tally
-from optuna_joblib_sweeper._worker import Job, Outcome, run_token
+from optuna_joblib_sweeper._worker import run_token
 
 log = logging.getLogger(__name__)
 
