@@ -183,3 +183,21 @@ def test_a_torn_journal_and_stale_locks_are_mended(app: App) -> None:
     app.run()
 
     assert app.states() == ["COMPLETE"] * 6
+
+
+@pytest.mark.slow
+def test_a_worker_killed_inside_a_journal_write_is_mended_on_the_spot(app: App) -> None:
+    source = (app.folder / "app.py").read_text()
+    # What SIGKILL between acquiring the journal's lock and the end of the line leaves behind.
+    torn = (
+        "        os.symlink('optuna.journal', 'optuna.journal.lock')\n"
+        "        with open('optuna.journal', 'ab') as file:\n"
+        '            file.write(b\'{"op_code":5,"worker_id":"me","tri\')\n'
+        "        os.kill("
+    )
+    (app.folder / "app.py").write_text(source.replace("        os.kill(", torn))
+    began = time.monotonic()
+    app.run("deadly=[2]")
+
+    assert app.states() == ["COMPLETE"] * 6
+    assert time.monotonic() - began < 25  # Optuna itself would wait 30 s for the stale lock

@@ -128,13 +128,12 @@ def test_every_pruner_judges(sweep: Sweeps, pruner: str) -> None:
                 break
         return float(config.x)
 
-    extra = ["+hydra.sweeper.pruner.upper=8"] if pruner == "threshold" else []
-    extra = [text.replace("+", "") for text in extra]
-    sweep(descend, f"hydra/sweeper/pruner={pruner}", "x=range(10)", *extra)
+    extra = ["hydra.sweeper.pruner.upper=2"] if pruner == "threshold" else []
+    sweep(descend, f"hydra/sweeper/pruner={pruner}", "x=range(4)", *extra)
     states = {trial.state.name for trial in sweep.study().trials}
     assert states <= {"COMPLETE", "PRUNED"}
     if pruner == "threshold":
-        assert sweep.study().trials[9].state.name == "PRUNED"
+        assert sweep.study().trials[3].state.name == "PRUNED"
 
 
 def test_a_verdict_heeded_is_pruned_one_ignored_is_complete_and_raising_works_too(
@@ -251,8 +250,8 @@ def test_target_patience_and_timeout_end_a_study(sweep: Sweeps) -> None:
     assert len(sweep.study().trials) == 5
     name = "hydra.sweeper.study_name"
     sweep(lambda c: c.x, one, "x=range(1,50)", "hydra.sweeper.patience=4", f"{name}=patience")
-    # Far more points than half a second has room for.
-    sweep(lambda c: c.x, "x=range(1,5000)", "hydra.sweeper.timeout=0.5", f"{name}=timeout")
+    # Far more points than a fifth of a second has room for.
+    sweep(lambda c: c.x, "x=range(1,5000)", "hydra.sweeper.timeout=0.2", f"{name}=timeout")
     storage = sweep.study()._storage
     counts = {s.study_name: s.n_trials for s in optuna.get_all_study_summaries(storage)}
     assert counts["patience"] == 5
