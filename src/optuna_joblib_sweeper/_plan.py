@@ -62,9 +62,10 @@ class SweepPlan:
         extra = ""
         if settings.confirm.top:
             extra = f", then the best {settings.confirm.top} with {len(self.confirm_seeds)} seeds"
+        threads = f"{settings.threads} thread{'s' if settings.threads > 1 else ''}"
         return (
             f"Study {self.study_name}: {trials}{extra}; {sampler}, {pruner}, "
-            f"{settings.n_jobs} × {settings.backend}, {settings.threads} threads each; "
+            f"{settings.n_jobs} × {settings.backend}, {threads} each; "
             f"storage {self.spec}"
         )
 

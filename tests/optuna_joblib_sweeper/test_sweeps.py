@@ -242,7 +242,7 @@ def test_a_resume_with_another_space_or_config_is_refused_with_the_difference(
     assert len(sweep.study().trials) == 2
 
 
-def test_target_patience_and_timeout_end_a_study(sweep: Sweeps) -> None:
+def test_target_and_patience_end_a_study(sweep: Sweeps) -> None:
     one = "hydra.sweeper.n_jobs=1"
     sweep(lambda c: c.x, one, "x=5,4,3,2,1", "hydra.sweeper.target=3")
     assert len(sweep.study().trials) == 3
@@ -250,12 +250,9 @@ def test_target_patience_and_timeout_end_a_study(sweep: Sweeps) -> None:
     assert len(sweep.study().trials) == 5
     name = "hydra.sweeper.study_name"
     sweep(lambda c: c.x, one, "x=range(1,50)", "hydra.sweeper.patience=4", f"{name}=patience")
-    # Far more points than a fifth of a second has room for.
-    sweep(lambda c: c.x, "x=range(1,5000)", "hydra.sweeper.timeout=0.2", f"{name}=timeout")
     storage = sweep.study()._storage
     counts = {s.study_name: s.n_trials for s in optuna.get_all_study_summaries(storage)}
     assert counts["patience"] == 5
-    assert 0 < counts["timeout"] < 5000
 
 
 @pytest.mark.parametrize("limit", ["fail_fast=true", "max_failure_rate=0.2"])
