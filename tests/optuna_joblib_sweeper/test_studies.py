@@ -106,3 +106,18 @@ def test_a_chosen_launcher_is_warned_about_and_every_worker_keeps_its_threads(ap
     done = app.run("hydra/launcher=joblib", "hydra.sweeper.n_jobs=1")
     assert "hydra/launcher=joblib is not used" in done.stdout
     assert app.states() == ["COMPLETE"] * 6
+
+
+@pytest.mark.cluster
+def test_a_cluster_runs_the_trials_as_well(app: App) -> None:
+    pytest.importorskip("distributed")
+    source = (app.folder / "app.py").read_text()
+    cluster = (
+        "    from distributed import Client, LocalCluster\n"
+        "    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as c:\n"
+        "        with Client(c):\n"
+        "            task()\n"
+    )
+    (app.folder / "app.py").write_text(source.replace("    task()\n", cluster))
+    app.run("hydra.sweeper.backend=dask")
+    assert app.states() == ["COMPLETE"] * 6
