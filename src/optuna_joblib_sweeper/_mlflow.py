@@ -197,20 +197,8 @@ class ChildRun:
         run_id = run.info.run_id
         if trial.user_attrs.get("mlflow_run_id") != run_id:
             store.set_trial_attr(trial, "mlflow_run_id", run_id)
-        environment = {
-            "MLFLOW_TRACKING_URI": link.tracking_uri,
-            "MLFLOW_EXPERIMENT_ID": link.experiment_id,
-            "MLFLOW_RUN_ID": run_id,
-        }
-        before = {key: os.environ.get(key) for key in environment}
-        os.environ.update(environment)
-        try:
+        with _environment(link, run_id):
             yield cls(client, run_id)
-        finally:
-            for key, value in before.items():
-                os.environ.pop(key, None)
-                if value is not None:
-                    os.environ[key] = value
 
     def close(self, outcome: Outcome, attempt: int, threads: int) -> None:
         """End the run as the trial ended; tags that the task set itself stay as they are."""
@@ -235,6 +223,25 @@ class ChildRun:
             self.run_id, metrics=metrics, tags=[RunTag(k, v) for k, v in tags.items()]
         )
         self.client.set_terminated(self.run_id, _STATUS[outcome.state])
+
+
+@contextmanager
+def _environment(link: TrackingLink, run_id: str) -> Iterator[None]:
+    """The variables by which MLflow's fluent API and autologging find the trial's run."""
+    environment = {
+        "MLFLOW_TRACKING_URI": link.tracking_uri,
+        "MLFLOW_EXPERIMENT_ID": link.experiment_id,
+        "MLFLOW_RUN_ID": run_id,
+    }
+    before = {key: os.environ.get(key) for key in environment}
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            os.environ.pop(key, None)
+            if value is not None:
+                os.environ[key] = value
 
 
 def resolve_uri(uri: str | None) -> str:
