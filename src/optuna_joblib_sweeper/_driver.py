@@ -20,13 +20,15 @@ from optuna_joblib_sweeper._compose import task_part
 from optuna_joblib_sweeper._confirm import confirmation_job, open_store, read_confirmed
 from optuna_joblib_sweeper._engine import Engine
 from optuna_joblib_sweeper._errors import Interrupted, SweepError
+from optuna_joblib_sweeper._job import Job, Outcome
 from optuna_joblib_sweeper._plan import SweepPlan, make_plan
 from optuna_joblib_sweeper._processes import descendants, signals_interrupt
 from optuna_joblib_sweeper._progress import Display
+from optuna_joblib_sweeper._record import parent_params
+from optuna_joblib_sweeper._resolvers import shippable_resolvers
 from optuna_joblib_sweeper._results import Confirmed
 from optuna_joblib_sweeper._study import StudyStore, driver_id
 from optuna_joblib_sweeper._tally import Tally
-from optuna_joblib_sweeper._worker import Job, Outcome, shippable_resolvers
 
 if TYPE_CHECKING:
     from optuna_joblib_sweeper._mlflow import ParentRun
@@ -117,7 +119,7 @@ class Sweep:
         if not plan.settings.mlflow.enabled:
             return
         # MLflow takes seconds to import, so only who tracks waits for it.
-        from optuna_joblib_sweeper._mlflow import ParentRun, parent_params
+        from optuna_joblib_sweeper._mlflow import ParentRun
 
         lines = str(plan.space).splitlines()
         params = parent_params(plan.settings, lines, plan.budget, plan.points)
@@ -158,8 +160,12 @@ class Sweep:
         try:
             with self.display.shown():
                 return engine.run()
-        except Interrupted:
+        except SweepError:
+            raise  # the trials came to their ends
+        except BaseException as error:
             engine.release()
+            if not isinstance(error, Interrupted):
+                raise
             finished = engine.tally.finished
             self.console.print(
                 f"Interrupted: {finished} trials of {title} are finished; the same command goes on."

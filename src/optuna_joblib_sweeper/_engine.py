@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import secrets
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
@@ -9,11 +10,12 @@ import cloudpickle
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_joblib_sweeper._errors import SweepError
+from optuna_joblib_sweeper._job import Job, Outcome
 from optuna_joblib_sweeper._pool import WorkerDiedError, stream
 from optuna_joblib_sweeper._processes import kill_descendants
 from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper._tally import Tally
-from optuna_joblib_sweeper._worker import Job, Outcome, run_token
+from optuna_joblib_sweeper._worker import run_token
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +57,7 @@ class Engine:
                 f"locks and connections out of its module's globals, or set "
                 f"hydra.sweeper.backend=sequential"
             ) from None
-        self._run_token = partial(run_token, f"{job.driver}/{job.study_name}", pickled)
+        self._run_token = partial(run_token, secrets.token_hex(8), pickled)
 
     def run(self) -> str | None:
         """Run until the budget is used up.
@@ -95,13 +97,12 @@ class Engine:
             else:
                 self.store.give_back(trial, crashes=crashes)
 
-    def release(self) -> list[FrozenTrial]:
-        """After an interruption, with all workers gone: give back what was in flight."""
+    def release(self) -> None:
+        """After an error here or a signal: end the workers and give back what was in flight."""
+        kill_descendants(keep=self._keep)
         self.store.spec.mend()
-        lost = self.store.running(self.job.driver)
-        for trial in lost:
+        for trial in self.store.running(self.job.driver):
             self.store.give_back(trial)
-        return lost
 
     def _stop(self) -> str | None:
         return self.tally.too_many_failures() or self.tally.stop_reason()

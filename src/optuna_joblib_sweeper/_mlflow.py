@@ -3,8 +3,6 @@
 It uses the client alone: the fluent API keeps its active run in globals, which belong to the task.
 """
 
-import csv
-import io
 import logging
 import os
 import time
@@ -21,11 +19,12 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from optuna.trial import FrozenTrial, TrialState
 
-from optuna_joblib_sweeper._config import MlflowSettings, Settings
+from optuna_joblib_sweeper._config import MlflowSettings
+from optuna_joblib_sweeper._job import Job, Outcome, TrackingLink
+from optuna_joblib_sweeper._record import trials_csv
 from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper._tally import Tally
 from optuna_joblib_sweeper._values import override_text, short_text
-from optuna_joblib_sweeper._worker import Job, Outcome, TrackingLink
 
 log = logging.getLogger(__name__)
 
@@ -198,20 +197,8 @@ class ChildRun:
         run_id = run.info.run_id
         if trial.user_attrs.get("mlflow_run_id") != run_id:
             store.set_trial_attr(trial, "mlflow_run_id", run_id)
-        environment = {
-            "MLFLOW_TRACKING_URI": link.tracking_uri,
-            "MLFLOW_EXPERIMENT_ID": link.experiment_id,
-            "MLFLOW_RUN_ID": run_id,
-        }
-        before = {key: os.environ.get(key) for key in environment}
-        os.environ.update(environment)
-        try:
+        with _environment(link, run_id):
             yield cls(client, run_id)
-        finally:
-            for key, value in before.items():
-                os.environ.pop(key, None)
-                if value is not None:
-                    os.environ[key] = value
 
     def close(self, outcome: Outcome, attempt: int, threads: int) -> None:
         """End the run as the trial ended; tags that the task set itself stay as they are."""
@@ -238,6 +225,25 @@ class ChildRun:
         self.client.set_terminated(self.run_id, _STATUS[outcome.state])
 
 
+@contextmanager
+def _environment(link: TrackingLink, run_id: str) -> Iterator[None]:
+    """The variables by which MLflow's fluent API and autologging find the trial's run."""
+    environment = {
+        "MLFLOW_TRACKING_URI": link.tracking_uri,
+        "MLFLOW_EXPERIMENT_ID": link.experiment_id,
+        "MLFLOW_RUN_ID": run_id,
+    }
+    before = {key: os.environ.get(key) for key in environment}
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            os.environ.pop(key, None)
+            if value is not None:
+                os.environ[key] = value
+
+
 def resolve_uri(uri: str | None) -> str:
     """The tracking URI with a local path made absolute, since tasks may change their folder."""
     found = uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
@@ -245,57 +251,6 @@ def resolve_uri(uri: str | None) -> str:
     if scheme == "sqlite" and path and not path.startswith(":"):
         return f"sqlite:///{Path(path).absolute()}"
     return found
-
-
-def trials_csv(store: StudyStore) -> str:
-    """All trials, one a row."""
-    trials = store.trials()
-    keys = list(dict.fromkeys(key for trial in trials for key in trial.params))
-    several = len(store.storage.get_study_directions(store.study_id))
-    values = ["value"] if several == 1 else [f"value_{index}" for index in range(several)]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["trial", "state", *values, *keys, "attempt", "seconds", "run_id", "reason"])
-    for trial in trials:
-        seconds = trial.duration.total_seconds() if trial.duration else ""
-        writer.writerow(
-            [
-                trial.number,
-                trial.state.name,
-                *(trial.values or [""] * several),
-                *(trial.params.get(key, "") for key in keys),
-                trial.user_attrs.get("attempt", 0),
-                seconds,
-                trial.user_attrs.get("mlflow_run_id", ""),
-                trial.user_attrs.get("reason", ""),
-            ]
-        )
-    return out.getvalue()
-
-
-def parent_params(
-    settings: Settings, space: Sequence[str], budget: int | None, points: int | None
-) -> dict[str, Any]:
-    """Space, sampler, pruner and budget, as parameters of the parent run."""
-    params: dict[str, Any] = {
-        "sampler": _kind(settings.sampler),
-        "pruner": _kind(settings.pruner),
-        "direction": ", ".join(settings.directions),
-        "n_trials": budget,
-        "n_jobs": settings.n_jobs,
-        "threads": settings.threads,
-        "seed": settings.seed,
-    }
-    if points is not None:
-        params["grid_points"] = points
-    for line in space:
-        key, _, what = line.partition(" = ")
-        params[f"space/{_legal(key)}"] = what
-    return params
-
-
-def _kind(config: Mapping[str, Any]) -> str:
-    return str(config.get("_target_", "")).rsplit(".", 1)[-1]
 
 
 def _legal(key: str) -> str:

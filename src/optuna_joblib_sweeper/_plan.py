@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +63,10 @@ class SweepPlan:
         extra = ""
         if settings.confirm.top:
             extra = f", then the best {settings.confirm.top} with {len(self.confirm_seeds)} seeds"
+        threads = f"{settings.threads} thread{'s' if settings.threads > 1 else ''}"
         return (
             f"Study {self.study_name}: {trials}{extra}; {sampler}, {pruner}, "
-            f"{settings.n_jobs} × {settings.backend}, {settings.threads} threads each; "
+            f"{settings.n_jobs} × {settings.backend}, {threads} each; "
             f"storage {self.spec}"
         )
 
@@ -78,24 +80,12 @@ def make_plan(
         SweepError: whatever a user can mend.
     """
     settings = read_settings(raw)
-    hooks = Hooks(
-        custom_search_space=_hook("custom_search_space", settings.custom_search_space),
-        check=_hook("check", settings.check),
-        on_complete=_hook("on_complete", settings.on_complete),
-        mlflow_prepare=_hook("mlflow.prepare", settings.mlflow.prepare),
-    )
+    hooks = _hooks(settings)
     choices = OmegaConf.to_container(config.hydra.runtime.choices)
     assert isinstance(choices, dict)
     _warn_of_launcher(choices)
 
-    def look_up(key: str) -> Any:
-        if key in choices:
-            return choices[key]
-        found = OmegaConf.select(config, key, default=_MISSING)
-        if found is _MISSING:
-            raise KeyError(key)
-        return found
-
+    look_up = partial(_look_up, config, choices)
     plan = read_plan(settings.params, arguments, context.config_loader, look_up)
     check_samplers(settings)
     points = len(plan.space.grid()) if settings.is_grid else None
@@ -123,6 +113,25 @@ def make_plan(
 
 
 _MISSING = object()
+
+
+def _look_up(config: DictConfig, choices: Mapping[Any, Any], key: str) -> Any:
+    """The option chosen of a group, else the value of a key."""
+    if key in choices:
+        return choices[key]
+    found = OmegaConf.select(config, key, default=_MISSING)
+    if found is _MISSING:
+        raise KeyError(key)
+    return found
+
+
+def _hooks(settings: Settings) -> Hooks:
+    return Hooks(
+        custom_search_space=_hook("custom_search_space", settings.custom_search_space),
+        check=_hook("check", settings.check),
+        on_complete=_hook("on_complete", settings.on_complete),
+        mlflow_prepare=_hook("mlflow.prepare", settings.mlflow.prepare),
+    )
 
 
 def _hook(name: str, path: str | None) -> Callable[..., Any] | None:

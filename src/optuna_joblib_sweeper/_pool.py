@@ -6,7 +6,7 @@ It refuses to know what a token means.
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, parallel_config
 from joblib._parallel_backends import LokyBackend
 from joblib.executor import get_memmapping_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -47,14 +47,14 @@ def stream(
     Raises:
         WorkerDiedError: a worker was killed, or ended itself.
     """
-    parallel = Parallel(
-        n_jobs=max(n_jobs, 2) if backend == "loky" else n_jobs,
-        backend=_backend(backend, n_jobs, threads),
-        return_as="generator_unordered",
-        batch_size=1,
-        pre_dispatch=n_jobs,
-        max_nbytes=None,  # a job is small; mapped into memory, it would need a temporary file
-    )
+    with parallel_config(**_backend(backend, n_jobs, threads)):
+        parallel = Parallel(
+            n_jobs=max(n_jobs, 2) if backend == "loky" else n_jobs,
+            return_as="generator_unordered",
+            batch_size=1,
+            pre_dispatch=n_jobs,
+            max_nbytes=None,  # a job is small; mapped into memory, it would need a temporary file
+        )
     try:
         yield from parallel(delayed(function)(token) for token in tokens)
     except Exception as error:
@@ -64,9 +64,9 @@ def stream(
         raise
 
 
-def _backend(backend: str, n_jobs: int, threads: int) -> Any:
+def _backend(backend: str, n_jobs: int, threads: int) -> dict[str, Any]:
     if backend != "loky":
-        return backend
+        return {"backend": backend}  # by name: joblib registers clusters when they are asked for
     # The environment reaches what a task loads later, with a thread pool of its own.
     kind = _OneLoky if n_jobs == 1 else LokyBackend
-    return kind(inner_max_num_threads=threads)
+    return {"backend": kind(inner_max_num_threads=threads)}

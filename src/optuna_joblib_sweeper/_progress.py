@@ -9,8 +9,8 @@ from optuna.trial import TrialState
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from optuna_joblib_sweeper._job import Outcome
 from optuna_joblib_sweeper._tally import Tally
-from optuna_joblib_sweeper._worker import Outcome
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial
 from rich.console import Console
 from rich.table import Table
@@ -74,24 +74,7 @@ def write_overlay(
 ) -> Overlay:
     """Write `<folder>/experiment/<study>.yaml`, which `--config-dir folder` makes choosable."""
     name = re.sub(r"[^\w-]+", "-", study_name)
-    groups: list[Any] = []
-    values = OmegaConf.create({})
-    rest: list[str] = []  # what a file can't say: removals
-    parser = OverridesParser.create(config_loader=composer.context.config_loader)
-    latest: dict[str, tuple[Override, str]] = {}
-    for text in [*composer.fixed, *winner.user_attrs["overrides"]]:
-        override = parser.parse_overrides([text])[0]
-        key = override.get_key_element()
-        latest.pop(key.lstrip("+~"), None)
-        latest[key.lstrip("+~")] = (override, text)
-    for key, (override, text) in latest.items():
-        if override.is_delete():
-            rest.append(text)
-        elif composer.is_group(key):
-            added = override.is_add() or override.is_force_add()
-            groups.append({f"/{key}" if added else f"override /{key}": override.value()})
-        else:
-            OmegaConf.update(values, key, override.value(), force_add=True)
+    groups, values, rest = _sorted_out(composer, winner.user_attrs["overrides"])
     again = " ".join(
         [
             command or invocation(),
@@ -112,6 +95,31 @@ def write_overlay(
         + (OmegaConf.to_yaml(values) if values else "")
     )
     return Overlay(path, again)
+
+
+def _sorted_out(
+    composer: Composer, overrides: Sequence[str]
+) -> tuple[list[dict[str, Any]], DictConfig, list[str]]:
+    """All overrides of a trial as group choices, values, and the rest; the last of a key wins."""
+    groups: list[dict[str, Any]] = []
+    values = OmegaConf.create({})
+    rest: list[str] = []  # what a file can't say: removals
+    parser = OverridesParser.create(config_loader=composer.context.config_loader)
+    latest: dict[str, tuple[Override, str]] = {}
+    for text in [*composer.fixed, *overrides]:
+        override = parser.parse_overrides([text])[0]
+        key = override.get_key_element()
+        latest.pop(key.lstrip("+~"), None)
+        latest[key.lstrip("+~")] = (override, text)
+    for key, (override, text) in latest.items():
+        if override.is_delete():
+            rest.append(text)
+        elif composer.is_group(key):
+            added = override.is_add() or override.is_force_add()
+            groups.append({f"/{key}" if added else f"override /{key}": override.value()})
+        else:
+            OmegaConf.update(values, key, override.value(), force_add=True)
+    return groups, values, rest
 
 
 def invocation() -> str:

@@ -1,5 +1,6 @@
 """Optuna's samplers and pruners from their configs, seeded a trial at a time."""
 
+import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 from hydra.utils import instantiate
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.study import Study
@@ -125,7 +127,10 @@ def check_samplers(settings: Settings) -> None:
 
 def _instantiate(config: Mapping[str, Any], kind: type[Any], group: str) -> Any:
     try:
-        made = instantiate(dict(config), _convert_="all")
+        with warnings.catch_warnings():
+            # Half of Optuna is experimental, and would say so at every trial.
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            made = instantiate(dict(config), _convert_="all")
     except Exception as error:
         cause = error.__cause__ or error
         raise SweepError(f"{group}: {config.get('_target_')}: {cause}") from error

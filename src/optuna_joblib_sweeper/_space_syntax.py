@@ -77,7 +77,7 @@ def _parse(parser: OverridesParser, text: str) -> Override:
     try:
         override = parser.parse_overrides([text])[0]
     except HydraException as error:
-        raise SweepError(f"{text}: {str(error).splitlines()[0]}") from None
+        raise SweepError(f"{text}: {' '.join(str(error).splitlines()[:2])}") from None
     if override.is_hydra_override():
         raise SweepError(f"{text}: Hydra's own settings can't be swept; set them outside params")
     return override

@@ -90,7 +90,9 @@ class StudyStore:
         if before == now:
             return
         diff = difflib.unified_diff(before.splitlines(), now.splitlines(), lineterm="", n=0)
-        changed = [line for line in diff if not line.startswith(("---", "+++", "@@"))]
+        changed = [
+            f"{line[0]} {line[1:]}" for line in diff if not line.startswith(("---", "+++", "@@"))
+        ]
         raise SweepError(
             f"study {self.name} was built with another space or config (- then, + now); undo the "
             f"change, or choose another hydra.sweeper.study_name\n" + "\n".join(changed)

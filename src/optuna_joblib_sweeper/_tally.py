@@ -87,3 +87,12 @@ class Tally:
                 f"allows {int(rate * whole)}; first: {self.first_failure}"
             )
         return None
+
+
+def stops_early(settings: Settings, budget: int | None, trials: Sequence[FrozenTrial]) -> bool:
+    """Whether the finished trials alone, budget and clock apart, say that no more should start."""
+    rules = (settings.target, settings.patience, settings.fail_fast or None)
+    if settings.max_failure_rate == 1 and all(rule is None for rule in rules):
+        return False
+    tally = Tally(settings, budget, trials)
+    return tally.too_many_failures() is not None or tally.stop_reason() is not None

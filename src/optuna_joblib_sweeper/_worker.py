@@ -4,93 +4,33 @@ joblib carries only a token; all that matters goes through the study's storage. 
 told before the worker's next trial is sampled, and a worker's death loses nothing that was told.
 """
 
-import contextlib
 import logging
-import math
 import os
 import pickle
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.core.utils import JobReturn, run_job, setup_globals
 from omegaconf import OmegaConf
 from optuna.trial import FrozenTrial, Trial, TrialState
 from threadpoolctl import threadpool_limits
 
 from optuna_joblib_sweeper import _set_current
-from optuna_joblib_sweeper._compose import Composer
-from optuna_joblib_sweeper._config import Settings
+from optuna_joblib_sweeper._job import Job, Outcome
 from optuna_joblib_sweeper._processes import follow_driver
 from optuna_joblib_sweeper._samplers import SamplerFactory, build_pruner
-from optuna_joblib_sweeper._space import Space
-from optuna_joblib_sweeper._storage import StorageSpec
 from optuna_joblib_sweeper._study import StudyStore
+from optuna_joblib_sweeper._tally import stops_early
 from optuna_joblib_sweeper._trial import RunningTrial
+from optuna_joblib_sweeper._verdict import reason_of, verdict
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TrackingLink:
-    """Where a worker finds the study's MLflow runs."""
-
-    tracking_uri: str
-    experiment_id: str
-    parent_run_id: str
-    log_params: bool
-
-
-@dataclass(frozen=True)
-class Confirmation:
-    """Turns a point of a confirmation study into the overrides of the trial that it repeats."""
-
-    sources: Mapping[int, Sequence[str]]
-    key: str
-
-    def overrides(self, chosen: Mapping[str, Any]) -> list[str]:
-        """The confirmed trial's overrides, then the fresh seed."""
-        return [*self.sources[chosen["trial"]], f"{self.key}={chosen['seed']}"]
-
-
-@dataclass(frozen=True)
-class Job:
-    """Everything that a worker needs; pickled once and sent with each token."""
-
-    composer: Composer
-    task_function: Callable[..., Any]
-    singletons: Mapping[Any, Any]
-    resolvers: Mapping[str, Callable[..., Any]]
-    settings: Settings
-    space: Space
-    spec: StorageSpec
-    study_name: str
-    budget: int | None
-    custom_search_space: Callable[..., Any] | None
-    confirmation: Confirmation | None
-    tracking: TrackingLink | None
-    sweep_dir: str
-    folder: str
-    driver: str
-    driver_pid: int | None
-    quiet: bool
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a trial."""
-
-    number: int
-    state: TrialState
-    values: tuple[float, ...] | None
-    reason: str | None
-    overrides: tuple[str, ...]
 
 
 def run_token(job_key: str, pickled_job: bytes, number: int | None) -> Outcome | None:
@@ -129,7 +69,11 @@ class Session:
         self.samplers = SamplerFactory(job.settings, grid)
 
     def run(self, number: int | None) -> Outcome | None:
-        """Take a trial and see it to its end."""
+        """Take a trial and see it to its end; None once the study should stop."""
+        # Asked here as well: this worker's last result is in the storage, but the driver, which
+        # hands out tokens ahead of results, may not have seen it.
+        if stops_early(self.job.settings, self.job.budget, self.store.trials()):
+            return None
         trial = self.store.take(number, self.job.budget, self.job.driver)
         if trial is None:
             return None
@@ -137,7 +81,7 @@ class Session:
             chosen, overrides = self._sample(trial)
         except Exception as error:
             self.store.set_trial_attr(trial, "traceback", traceback.format_exc())
-            return self._tell(trial, TrialState.FAIL, None, _reason(error), [])
+            return self._tell(trial, TrialState.FAIL, None, reason_of(error), [])
         with self._child_run(trial, chosen, overrides) as child:
             running = self._running(trial, chosen, child.run_id if child else None)
             outcome = self._attempt(trial, running, overrides)
@@ -209,10 +153,10 @@ class Session:
         _set_current(running)
         try:
             result = self._run_task(trial, overrides)
-            state, values, reason = _verdict(result, running, job.settings.directions)
+            state, values, reason = verdict(result, running, job.settings.directions)
         except (Exception, SystemExit) as error:  # composing failed, or the task called exit()
             self.store.set_trial_attr(trial, "traceback", traceback.format_exc())
-            state, values, reason = TrialState.FAIL, None, _reason(error)
+            state, values, reason = TrialState.FAIL, None, reason_of(error)
         else:
             if state == TrialState.FAIL and isinstance(result._return_value, Exception):
                 lines = traceback.format_exception(result._return_value)
@@ -247,72 +191,3 @@ class Session:
         study = self.store.study(sampler=self.samplers.make(trial.number, "after"))
         study.tell(trial.number, list(values) if values else None, state=state)
         return Outcome(trial.number, state, values, reason, tuple(overrides))
-
-
-def _verdict(
-    result: JobReturn, running: RunningTrial, directions: Sequence[str]
-) -> tuple[TrialState, tuple[float, ...] | None, str | None]:
-    """State, values and, for a failure, the reason."""
-    returned = result._return_value
-    if result.status != JobStatus.COMPLETED:
-        if isinstance(returned, optuna.TrialPruned):
-            return TrialState.PRUNED, None, None
-        return TrialState.FAIL, None, _reason(returned)
-    if running.pruned:
-        return TrialState.PRUNED, None, None
-    values, fault = read_values(returned, directions)
-    return (TrialState.FAIL if fault else TrialState.COMPLETE), values, fault
-
-
-def read_values(
-    returned: Any, directions: Sequence[str]
-) -> tuple[tuple[float, ...] | None, str | None]:
-    """The objective values that a task returned, or what is wrong with them.
-
-    An infinity on the bad side counts as a bad value; NaN and a too good infinity are faults.
-    """
-    wanted = len(directions)
-    try:
-        values = (float(returned),) if wanted == 1 else tuple(float(value) for value in returned)
-    except (TypeError, ValueError):
-        what = "one number" if wanted == 1 else f"{wanted} numbers"
-        return None, f"the task must return {what}, got {returned!r:.200}"
-    if len(values) != wanted:
-        return None, f"the task must return {wanted} numbers, got {len(values)}"
-    for value, direction in zip(values, directions, strict=True):
-        too_good = math.inf if direction == "maximize" else -math.inf
-        if math.isnan(value) or value == too_good:
-            return None, f"the task must return finite numbers, got {value}"
-    return values, None
-
-
-def _reason(error: BaseException) -> str:
-    text = f"{type(error).__name__}: {error}".strip().rstrip(":")
-    return text.splitlines()[0][:500]
-
-
-def shippable_resolvers() -> dict[str, Callable[..., Any]]:
-    """OmegaConf resolvers that the app registered; workers never run the app's main module."""
-    import cloudpickle
-    from omegaconf.basecontainer import BaseContainer
-
-    found = {}
-    for name, resolver in getattr(BaseContainer, "_resolvers", {}).items():
-        if name.startswith("oc.") or name in ("now", "hydra", "python_version"):
-            continue
-        wrapped = _unwrapped(resolver)
-        with contextlib.suppress(Exception):
-            cloudpickle.dumps(wrapped)
-            found[name] = wrapped
-    return found
-
-
-def _unwrapped(resolver: Callable[..., Any]) -> Callable[..., Any]:
-    """The function that was registered, out of OmegaConf's wrapper around it."""
-    code = getattr(resolver, "__code__", None)
-    cells = getattr(resolver, "__closure__", None) or ()
-    for name, cell in zip(code.co_freevars if code else (), cells, strict=False):
-        if name == "resolver":
-            inner: Callable[..., Any] = cell.cell_contents
-            return inner
-    return resolver

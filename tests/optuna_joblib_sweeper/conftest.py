@@ -11,6 +11,8 @@ from typing import Any
 
 import optuna
 import pytest
+from hydra._internal.hydra import Hydra
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -116,6 +118,62 @@ class App:
     def results(self) -> Any:
         found = sorted((self.folder / "multirun").glob("*/*/optimization_results.yaml"))
         return OmegaConf.to_container(OmegaConf.load(found[-1]))
+
+
+ECHO_CONFIG = """
+defaults:
+  - optimizer: sgd
+  - _self_
+  - override hydra/sweeper: optuna_joblib
+  - override hydra/sweeper/sampler: grid
+  - override hydra/job_logging: none
+  - override hydra/hydra_logging: none
+x: 1
+y: a
+seed: 0
+hydra:
+  sweeper:
+    study_name: test
+    storage: optuna.journal
+"""
+
+
+class Sweeps:
+    """Sweeps in this process, over a task given as a function; all share one pool of workers."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "conf" / "optimizer").mkdir(parents=True)
+        (folder / "conf" / "config.yaml").write_text(ECHO_CONFIG)
+        for name in ("sgd", "adam"):
+            path = folder / "conf" / "optimizer" / f"{name}.yaml"
+            path.write_text(f"name: {name}\nlr: 1.0\n")
+
+    def __call__(self, task: Callable[[Any], Any], *overrides: str) -> Any:
+        """Run the sweep; returns what `optimization_results.yaml` holds."""
+        GlobalHydra.instance().clear()
+        hydra = Hydra.create_main_hydra_file_or_module(
+            str(self.folder / "app.py"), None, "conf", "app"
+        )
+        results = self.folder / "sweep" / "optimization_results.yaml"
+        results.unlink(missing_ok=True)
+        try:
+            hydra.multirun("config", task, [*overrides, "hydra.sweep.dir=sweep"])
+        finally:
+            GlobalHydra.instance().clear()
+        return OmegaConf.to_container(OmegaConf.load(results)) if results.exists() else None
+
+    def study(self) -> optuna.Study:
+        backend = JournalFileBackend(str(self.folder / "optuna.journal"))
+        return optuna.load_study(study_name="test", storage=JournalStorage(backend))
+
+
+@pytest.fixture
+def sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hydra_restore_singletons: None
+) -> Sweeps:
+    monkeypatch.chdir(tmp_path)
+    return Sweeps(tmp_path)
 
 
 @pytest.fixture

@@ -38,6 +38,7 @@ def test_a_killed_worker_loses_no_trial_and_repeats_none_that_was_finished(app: 
     assert {a.partition("-")[0] for a in attempts} == set("012345")
 
 
+@pytest.mark.slow
 def test_a_poison_trial_is_found_and_given_up_with_its_reason(app: App) -> None:
     app.run("deadly=[1]", "deadly_attempts=99")
 
@@ -63,7 +64,7 @@ def test_a_worker_killed_from_outside_twice_costs_two_retries(app: App, started:
     assert app.states() == ["COMPLETE"] * 8
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("n_jobs", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_killed_driver_takes_its_workers_along_and_the_same_command_goes_on(
     app: App, started: Start, n_jobs: int
 ) -> None:
@@ -183,3 +184,21 @@ def test_a_torn_journal_and_stale_locks_are_mended(app: App) -> None:
     app.run()
 
     assert app.states() == ["COMPLETE"] * 6
+
+
+@pytest.mark.slow
+def test_a_worker_killed_inside_a_journal_write_is_mended_on_the_spot(app: App) -> None:
+    source = (app.folder / "app.py").read_text()
+    # What SIGKILL between acquiring the journal's lock and the end of the line leaves behind.
+    torn = (
+        "        os.symlink('optuna.journal', 'optuna.journal.lock')\n"
+        "        with open('optuna.journal', 'ab') as file:\n"
+        '            file.write(b\'{"op_code":5,"worker_id":"me","tri\')\n'
+        "        os.kill("
+    )
+    (app.folder / "app.py").write_text(source.replace("        os.kill(", torn))
+    began = time.monotonic()
+    app.run("deadly=[2]")
+
+    assert app.states() == ["COMPLETE"] * 6
+    assert time.monotonic() - began < 25  # Optuna itself would wait 30 s for the stale lock

@@ -1,0 +1,68 @@
+"""What a worker is sent, and what it sends back: plain records, pickled once a study."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.trial import TrialState
+
+from optuna_joblib_sweeper._compose import Composer
+from optuna_joblib_sweeper._config import Settings
+from optuna_joblib_sweeper._space import Space
+from optuna_joblib_sweeper._storage import StorageSpec
+
+
+@dataclass(frozen=True)
+class TrackingLink:
+    """Where a worker finds the study's MLflow runs."""
+
+    tracking_uri: str
+    experiment_id: str
+    parent_run_id: str
+    log_params: bool
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """Turns a point of a confirmation study into the overrides of the trial that it repeats."""
+
+    sources: Mapping[int, Sequence[str]]
+    key: str
+
+    def overrides(self, chosen: Mapping[str, Any]) -> list[str]:
+        """The confirmed trial's overrides, then the fresh seed."""
+        return [*self.sources[chosen["trial"]], f"{self.key}={chosen['seed']}"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that a worker needs; pickled once and sent with each token."""
+
+    composer: Composer
+    task_function: Callable[..., Any]
+    singletons: Mapping[Any, Any]
+    resolvers: Mapping[str, Callable[..., Any]]
+    settings: Settings
+    space: Space
+    spec: StorageSpec
+    study_name: str
+    budget: int | None
+    custom_search_space: Callable[..., Any] | None
+    confirmation: Confirmation | None
+    tracking: TrackingLink | None
+    sweep_dir: str
+    folder: str
+    driver: str
+    driver_pid: int | None
+    quiet: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a trial."""
+
+    number: int
+    state: TrialState
+    values: tuple[float, ...] | None
+    reason: str | None
+    overrides: tuple[str, ...]

@@ -1,0 +1,165 @@
+"""What the sweeper costs: `uv run pytest tests/benchmarks/test_sweeper_cost.py -m slow -s`.
+
+Each figure is printed beside its limit. `SWEEPER_PEER` names a Python in whose environment
+hydra-optuna-sweeper and hydra-joblib-launcher are installed; it needs an older Optuna, so it can't
+be this one.
+"""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import create_trial
+
+pytestmark = pytest.mark.slow
+
+TASK = """
+import hydra, os, time
+from pathlib import Path
+
+
+@hydra.main(version_base=None, config_path="conf", config_name="config")
+def task(config):
+    began = time.time()
+    if config.longest:
+        time.sleep(0.5 + (config.longest - 0.5) * config.x)
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    with Path(config.out).open("a") as file:
+        file.write(f"{began} {time.time()} {os.getpid()} {resident}\\n")
+    return config.x
+
+
+if __name__ == "__main__":
+    task()
+"""
+
+CONFIG = """
+defaults:
+  - _self_
+  - override hydra/sweeper: {sweeper}
+  - override hydra/sweeper/sampler: random
+  - override hydra/launcher: {launcher}
+x: 0.0
+longest: 0
+out: ${{hydra:runtime.cwd}}/times.txt
+hydra:
+  sweeper:
+    n_jobs: 2
+    sampler: {{seed: 1}}
+    params: {{x: "interval(0,1)"}}
+"""
+
+
+def times(
+    folder: Path, *overrides: str, python: str = sys.executable, peer: bool = False
+) -> list[tuple[float, float, int, int]]:
+    """(start, end, pid, resident bytes) of each trial, by start."""
+    (folder / "conf").mkdir(parents=True)
+    (folder / "app.py").write_text(TASK)
+    names = ("optuna", "joblib") if peer else ("optuna_joblib", "basic")
+    config = CONFIG.format(sweeper=names[0], launcher=names[1])
+    (folder / "conf" / "config.yaml").write_text(config)
+    command = [python, "app.py", "--multirun", *overrides]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    rows = [line.split() for line in (folder / "times.txt").read_text().splitlines()]
+    return sorted((float(a), float(b), int(pid), int(size)) for a, b, pid, size in rows)
+
+
+def per_trial(rows: list[tuple[float, float, int, int]]) -> float:
+    """Seconds a trial, once both workers are at work."""
+    warm = rows[10:]
+    return (warm[-1][0] - warm[0][0]) / (len(warm) - 1)
+
+
+def efficiency(rows: list[tuple[float, float, int, int]]) -> float:
+    """What the same tasks, in the same order, take on two workers without any cost, over it."""
+    free_at = [0.0, 0.0]
+    for began, ended, *_ in rows:
+        free_at.sort()
+        free_at[0] += ended - began
+    return max(free_at) / (max(ended for _, ended, *_ in rows) - rows[0][0])
+
+
+def show(what: str, value: float, unit: str, limit: str) -> None:
+    print(f"\n{what}: {value:.1f} {unit} (limit {limit})")
+
+
+def test_an_empty_task(tmp_path: Path) -> None:
+    rows = times(tmp_path / "ours", "hydra.sweeper.n_trials=200")
+    cost = 1000 * per_trial(rows)
+    show("empty task, two workers", cost, "ms a trial", "45")
+    sizes = {pid: size for _, _, pid, size in rows}
+    show("a worker's memory", max(sizes.values()) / 1e6, "MB", "350")
+    assert len(rows) == 200
+    assert cost <= 45
+    assert max(sizes.values()) < 350e6
+
+
+def test_uneven_tasks(tmp_path: Path) -> None:
+    rows = times(tmp_path / "ours", "hydra.sweeper.n_trials=40", "longest=2")
+    share = 100 * efficiency(rows)
+    show("tasks of 0.5 to 2 s, two workers", share, "% of the ideal", "95")
+    assert share >= 95
+
+
+def test_asking_late(tmp_path: Path) -> None:
+    from optuna_joblib_sweeper._samplers import SamplerFactory
+    from optuna_joblib_sweeper._storage import StorageSpec
+    from optuna_joblib_sweeper._study import StudyStore
+
+    journal = tmp_path / "journal"
+    storage = JournalStorage(JournalFileBackend(str(journal)))
+    study = optuna.create_study(study_name="late", storage=storage)
+    rng = random.Random(1)
+    space = {f"x{index}": optuna.distributions.FloatDistribution(0, 1) for index in range(5)}
+    for _ in range(2000):
+        params = {name: rng.random() for name in space}
+        study.add_trial(
+            create_trial(params=params, distributions=space, value=sum(params.values()))
+        )
+    store = StudyStore(StorageSpec(journal=journal), "late")
+
+    settings = SimpleNamespace(sampler={"_target_": "optuna.samplers.TPESampler"}, seed=1)
+    factory = SamplerFactory(settings, None)  # type: ignore[arg-type]
+    costs = []
+    for _ in range(10):
+        began = time.perf_counter()
+        trial = store.take(None, None, "me")
+        assert trial is not None
+        study = store.study(sampler=factory.make(trial.number))
+        asked = optuna.trial.Trial(study, trial._trial_id)
+        _ = asked.relative_params
+        for name in space:
+            study.sampler = factory.make(trial.number, name)
+            asked.suggest_float(name, 0, 1)
+        costs.append(1000 * (time.perf_counter() - began))
+        study.tell(trial.number, 1.0)
+    median = sorted(costs)[len(costs) // 2]
+    show("asking at 2,000 trials, five parameters", median, "ms", "100")
+    assert median <= 100
+
+
+@pytest.mark.peers
+def test_the_batch_synchronous_plugin_beside_it(tmp_path: Path) -> None:
+    python = os.environ.get("SWEEPER_PEER")
+    if not python:
+        pytest.skip("SWEEPER_PEER names no Python with hydra-optuna-sweeper")
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    empty = "hydra.sweeper.n_trials=100"
+    uneven = ("hydra.sweeper.n_trials=40", "longest=2")
+    a = per_trial(times(ours / "empty", empty))
+    b = per_trial(times(theirs / "empty", empty, python=python, peer=True))
+    c = efficiency(times(ours / "uneven", *uneven))
+    d = efficiency(times(theirs / "uneven", *uneven, python=python, peer=True))
+    print(f"\nempty task: {1000 * a:.0f} ms here, {1000 * b:.0f} ms there")
+    print(f"uneven tasks: {100 * c:.1f} % of the ideal here, {100 * d:.1f} % there")
+    assert a < b
+    assert c > d
