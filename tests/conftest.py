@@ -3,10 +3,11 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from support import Perceptune
 
 LEFT_OUT = ("slow", "browser", "cluster", "peers")
 
@@ -35,8 +36,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 _LEFT_OUT = pytest.StashKey[int]()
-
-Perceptune = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,7 +1,8 @@
 """How tests run trainings in their own process, and read a store back."""
 
 import os
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from hydra import compose, initialize_config_dir
 from perceptune import paths
 from perceptune.config import Config, parse
 from perceptune.experiment import Result, train
+
+Perceptune = Callable[..., "subprocess.CompletedProcess[str]"]
+"""The real command, given its arguments."""
 
 
 def configure(folder: Path, *overrides: str) -> Config:

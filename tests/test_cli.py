@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Perceptune
 from perceptune import cli, paths
-from support import runs_in
+from support import Perceptune, runs_in
 
 HEAVY = ("numpy", "hydra", "omegaconf", "mlflow", "optuna", "matplotlib", "rich", "sklearn")
 

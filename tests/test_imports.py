@@ -29,7 +29,9 @@ ALLOWED = {
         "threadpoolctl",
         "filelock",
         "numpy",
-        "mlflow",  # and that in few files only, see below
+        "cloudpickle",  # joblib's own way of sending tasks
+        "mlflow",  # these two in few files only, see below
+        "matplotlib",
         "optuna_joblib_sweeper",
     },
     # What runs whenever anything of theirs is imported.
@@ -40,6 +42,7 @@ ALLOWED = {
 # The only files that may import a package.
 ONLY = {
     "mlflow": ("perceptune/tracking", "perceptune/model.py", "optuna_joblib_sweeper/_mlflow"),
+    "matplotlib": ("perceptune/figures.py", "optuna_joblib_sweeper/_plots.py"),
     "jax": ("perceptune/backends/jax.py",),
     "keras": ("perceptune/backends/keras.py",),
     "sklearn": ("perceptune/backends/sklearn.py",),

@@ -1,7 +1,7 @@
 """Composing again: quicker than Hydra's own composing, and the same to the last key."""
 
 import pytest
-from conftest import Sweeps
+from apps import Sweeps
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra

@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-
-from conftest import App, alive, group_members, wait_until
+from apps import App, alive, group_members, wait_until
 
 Start = Callable[..., "subprocess.Popen[str]"]
 MLFLOW = ("hydra.sweeper.mlflow.enabled=true", "hydra.sweeper.mlflow.plots=false")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import App
+from apps import App
 
 pytestmark = pytest.mark.slow
 

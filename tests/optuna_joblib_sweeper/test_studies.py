@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import App
+from apps import App
 
 EXAMPLE = Path(__file__).parent / "example_app" / "app.py"
 

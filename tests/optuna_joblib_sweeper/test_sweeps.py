@@ -6,7 +6,7 @@ from typing import Any
 
 import optuna
 import pytest
-from conftest import Sweeps
+from apps import Sweeps
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException

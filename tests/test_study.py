@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from conftest import Perceptune
 from perceptune import paths
-from support import runs_in, store_of
+from support import Perceptune, runs_in, store_of
 
 FILES = sorted(file.stem for file in (paths.root() / "sweeps").glob("*.yaml"))
 

@@ -1,0 +1,195 @@
+"""Small foreign Hydra apps in temporary folders, run as real processes."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+from hydra._internal.hydra import Hydra
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+APP = '''
+"""Notes every attempt in a file, then sleeps, reports, dies or fails as the config says."""
+import os, signal, sys, time
+from pathlib import Path
+
+import hydra
+from optuna_joblib_sweeper import current_trial
+
+
+@hydra.main(version_base=None, config_path="conf", config_name="config")
+def task(config):
+    trial = current_trial()
+    notes = Path(config.notes)
+    notes.mkdir(exist_ok=True)
+    (notes / f"{trial.number}-{trial.attempt}-{os.getpid()}").touch()
+    if trial.number in config.deadly and trial.attempt < config.deadly_attempts:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(config.seconds)
+    if trial.number in config.failing:
+        raise ValueError("no luck with this one")
+    return config.x**2 + config.y
+
+
+if __name__ == "__main__":
+    task()
+'''
+
+CONFIG = """
+defaults:
+  - override hydra/sweeper: optuna_joblib
+  - _self_
+
+x: 1.0
+y: 0
+seconds: 0.0
+deadly: []
+deadly_attempts: 1
+failing: []
+notes: ${hydra:runtime.cwd}/notes
+
+hydra:
+  sweeper:
+    study_name: test
+    storage: optuna.journal
+    n_trials: 6
+    sampler: {seed: 7}
+    resume_ignore: [seconds, deadly, deadly_attempts, failing]
+    params:
+      x: interval(-1, 1)
+      y: choice(0, 1)
+"""
+
+
+class App:
+    """A Hydra app in its own folder."""
+
+    def __init__(self, folder: Path, source: str = APP, config: str = CONFIG) -> None:
+        self.folder = folder
+        (folder / "conf").mkdir(parents=True)
+        (folder / "app.py").write_text(source)
+        (folder / "conf" / "config.yaml").write_text(config)
+
+    def command(self, *overrides: str) -> list[str]:
+        return [sys.executable, "app.py", "--multirun", *overrides]
+
+    def run(self, *overrides: str, ok: bool = True) -> "subprocess.CompletedProcess[str]":
+        done = subprocess.run(
+            self.command(*overrides), cwd=self.folder, capture_output=True, text=True, timeout=120
+        )
+        if ok:
+            assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def start(self, *overrides: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            self.command(*overrides),
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,  # so that a test's own Ctrl-C stays with pytest
+        )
+
+    def study(self, name: str = "test", journal: str = "optuna.journal") -> optuna.Study:
+        backend = JournalFileBackend(str(self.folder / journal))
+        return optuna.load_study(study_name=name, storage=JournalStorage(backend))
+
+    def states(self) -> list[str]:
+        return [trial.state.name for trial in self.study().get_trials(deepcopy=False)]
+
+    def attempts(self) -> list[str]:
+        """`number-attempt` of every start of the task."""
+        notes = (self.folder / "notes").glob("*")
+        return sorted(note.name.rpartition("-")[0] for note in notes)
+
+    def workers(self) -> list[int]:
+        return [int(note.name.rpartition("-")[2]) for note in (self.folder / "notes").glob("*")]
+
+    def results(self) -> Any:
+        found = sorted((self.folder / "multirun").glob("*/*/optimization_results.yaml"))
+        return OmegaConf.to_container(OmegaConf.load(found[-1]))
+
+
+ECHO_CONFIG = """
+defaults:
+  - optimizer: sgd
+  - _self_
+  - override hydra/sweeper: optuna_joblib
+  - override hydra/sweeper/sampler: grid
+  - override hydra/job_logging: none
+  - override hydra/hydra_logging: none
+x: 1
+y: a
+seed: 0
+hydra:
+  sweeper:
+    study_name: test
+    storage: optuna.journal
+"""
+
+
+class Sweeps:
+    """Sweeps in this process, over a task given as a function; all share one pool of workers."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "conf" / "optimizer").mkdir(parents=True)
+        (folder / "conf" / "config.yaml").write_text(ECHO_CONFIG)
+        for name in ("sgd", "adam"):
+            path = folder / "conf" / "optimizer" / f"{name}.yaml"
+            path.write_text(f"name: {name}\nlr: 1.0\n")
+
+    def __call__(self, task: Callable[[Any], Any], *overrides: str) -> Any:
+        """Run the sweep; returns what `optimization_results.yaml` holds."""
+        GlobalHydra.instance().clear()
+        hydra = Hydra.create_main_hydra_file_or_module(
+            str(self.folder / "app.py"), None, "conf", "app"
+        )
+        results = self.folder / "sweep" / "optimization_results.yaml"
+        results.unlink(missing_ok=True)
+        try:
+            hydra.multirun("config", task, [*overrides, "hydra.sweep.dir=sweep"])
+        finally:
+            GlobalHydra.instance().clear()
+        return OmegaConf.to_container(OmegaConf.load(results)) if results.exists() else None
+
+    def study(self) -> optuna.Study:
+        backend = JournalFileBackend(str(self.folder / "optuna.journal"))
+        return optuna.load_study(study_name="test", storage=JournalStorage(backend))
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Return once `condition` holds; fail the test if it never does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition never held"
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def group_members(leader: int) -> list[int]:
+    """The living processes of a process group."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[2]) == leader and fields[0] != "Z":
+                found.append(int(entry.name))
+    return found
