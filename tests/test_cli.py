@@ -115,6 +115,7 @@ def test_a_multirun_on_a_fresh_store_nests_its_jobs(perceptune: Perceptune, tmp_
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mlruns"]
 
 
+@pytest.mark.slow
 def test_a_failing_job_loses_no_other_and_fails_the_parent(
     perceptune: Perceptune, tmp_path: Path
 ) -> None:

@@ -205,7 +205,7 @@ def _wait_for(found: Callable[[], object], process: "subprocess.Popen[bytes]") -
 
 
 LONG = (
-    "train.epochs=400",
+    "train.epochs=150",
     "train.checkpoint_seconds=0",
     "train.ema=0.99",
     "model.dropout=0.1",
@@ -233,7 +233,7 @@ def test_a_killed_run_is_resumed_in_place_to_the_same_bits(tmp_path: Path) -> No
     assert record.info.status == "FINISHED"
     assert record.data.tags["outcome"] == "finished"
     steps = [entry.step for entry in _history(killed, record, "val/accuracy")]
-    assert steps == list(range(1, 401))
+    assert steps == list(range(1, 151))
     for name in ("best", "last"):
         resumed = load_network(_artifacts(killed, record) / "weights" / f"{name}.npz")
         whole = load_network(straight / "output" / "weights" / f"{name}.npz")
@@ -265,7 +265,10 @@ def test_the_next_start_closes_the_dead_and_leaves_the_living_alone(tmp_path: Pa
                 process.wait()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
 def test_an_interrupted_run_is_closed_and_can_be_resumed(
     number: signal.Signals, code: int, tmp_path: Path
 ) -> None:
@@ -312,6 +315,7 @@ def test_five_seeds_of_the_defaults_average_97_percent_on_the_digits(tmp_path: P
     assert np.mean(accuracies) >= 0.97
 
 
+@pytest.mark.slow
 def test_the_defaults_reach_97_5_percent_on_mnist(mnist: Path, tmp_path: Path) -> None:
     result = run(tmp_path, "data=mnist", f"data.dir={mnist}", "tracking.enabled=false")
     assert result.metrics["test/accuracy"] >= 0.975

@@ -91,6 +91,9 @@ class Composer:
     def is_group(self, key: str) -> bool:
         """Whether `key` chooses an option of a config group."""
         group = key.lstrip("+").split("@")[0]
+        # What `hydra.searchpath` adds is known to the composed config, not to the loader.
+        if group in OmegaConf.select(self.config, "hydra.runtime.choices", default={}):
+            return True
         return bool(self.context.config_loader.get_group_options(group, ObjectType.CONFIG))
 
 

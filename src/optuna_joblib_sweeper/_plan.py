@@ -83,7 +83,7 @@ def make_plan(
     hooks = _hooks(settings)
     choices = OmegaConf.to_container(config.hydra.runtime.choices)
     assert isinstance(choices, dict)
-    _warn_of_launcher(choices)
+    _warn_of_launcher(config.hydra.overrides.hydra)
 
     look_up = partial(_look_up, config, choices)
     plan = read_plan(settings.params, arguments, context.config_loader, look_up)
@@ -144,14 +144,15 @@ def _hook(name: str, path: str | None) -> Callable[..., Any] | None:
         raise SweepError(f"hydra.sweeper.{name}={path}: {first}") from None
 
 
-def _warn_of_launcher(choices: Mapping[Any, Any]) -> None:
-    launcher = choices.get("hydra/launcher")
-    if launcher not in (None, "basic"):
-        log.warning(
-            "hydra/launcher=%s is not used: this sweeper runs its trials itself, see "
-            "hydra.sweeper.n_jobs and hydra.sweeper.backend",
-            launcher,
-        )
+def _warn_of_launcher(hydra_overrides: Sequence[str]) -> None:
+    """An app may have a launcher for its other multiruns; one asked for now would be in vain."""
+    for override in hydra_overrides:
+        if override.startswith("hydra/launcher=") and override != "hydra/launcher=basic":
+            log.warning(
+                "%s is not used: this sweeper runs its trials itself, see "
+                "hydra.sweeper.n_jobs and hydra.sweeper.backend",
+                override,
+            )
 
 
 def _fresh_name(job_name: str) -> str:
