@@ -12,6 +12,14 @@ from support import Perceptune
 LEFT_OUT = ("slow", "browser", "cluster", "peers")
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Benchmarks have the machine to themselves; everything else shares its cores."""
+    if any("benchmarks" in str(argument) for argument in config.args):
+        config.option.dist = "no"
+        return 0
+    return None
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help=f"also run {', '.join(LEFT_OUT)} tests")
 

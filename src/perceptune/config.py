@@ -5,9 +5,10 @@ Values and their comments stand in `conf/`; what names mean stands in the tables
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -18,6 +19,8 @@ from perceptune.nn.optimizers import OPTIMIZERS, Optimizer
 from perceptune.nn.recipe import Recipe
 from perceptune.nn.schedules import SCHEDULES, Schedule, WarmUp
 
+# libyaml's writer, where it is built in: trials are short enough for the slow one to matter.
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _WIDEST = 65_536
 _MOST_THREADS = 1024
 
@@ -171,9 +174,12 @@ def parse(composed: DictConfig) -> Config:
 
 def to_dict(config: Config) -> dict[str, Any]:
     """The configuration as plain dicts and lists."""
-    container = OmegaConf.to_container(OmegaConf.structured(config))
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
+    return asdict(config)
+
+
+def to_yaml(values: Any) -> str:
+    """Plain dicts and lists as YAML, in their own order."""
+    return str(yaml.dump(values, Dumper=_DUMPER, sort_keys=False, allow_unicode=True))
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from optuna_joblib_sweeper import current_trial
 from perceptune import figures, machine, terminal
-from perceptune.config import Config, flatten, to_dict
+from perceptune.config import Config, flatten, to_dict, to_yaml
 from perceptune.data.split import Part
 from perceptune.errors import UserError
 from perceptune.evaluation import Scores, score
@@ -159,14 +157,14 @@ def _describe(run: Run, training: Training) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         run.log_file(keep_config(config, Path(scratch)))
         overrides = Path(scratch) / "overrides.yaml"
-        overrides.write_text(OmegaConf.to_yaml(OmegaConf.create(training.overrides)))
+        overrides.write_text(to_yaml(training.overrides))
         run.log_file(overrides)
 
 
 def keep_config(config: Config, folder: Path) -> Path:
     """Write the whole configuration to `folder`."""
     path = folder / "config.yaml"
-    path.write_text(OmegaConf.to_yaml(OmegaConf.create(to_dict(config))))
+    path.write_text(to_yaml(to_dict(config)))
     return path
 
 

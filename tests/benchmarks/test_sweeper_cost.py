@@ -1,6 +1,6 @@
-"""What the sweeper costs: `uv run pytest tests/benchmarks/test_sweeper_cost.py -m slow -s`.
+"""What the sweeper costs: `uv run pytest tests/benchmarks/test_sweeper_cost.py`.
 
-Each figure is printed beside its limit. `SWEEPER_PEER` names a Python in whose environment
+`SWEEPER_PEER` names a Python in whose environment
 hydra-optuna-sweeper and hydra-joblib-launcher are installed; it needs an older Optuna, so it can't
 be this one.
 """
@@ -15,11 +15,12 @@ from types import SimpleNamespace
 
 import optuna
 import pytest
+from benchmarking import Show
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import create_trial
 
-pytestmark = pytest.mark.slow
+from support import runs_in
 
 TASK = """
 import hydra, os, time
@@ -88,29 +89,22 @@ def efficiency(rows: list[tuple[float, float, int, int]]) -> float:
     return max(free_at) / (max(ended for _, ended, *_ in rows) - rows[0][0])
 
 
-def show(what: str, value: float, unit: str, limit: str) -> None:
-    print(f"\n{what}: {value:.1f} {unit} (limit {limit})")
-
-
-def test_an_empty_task(tmp_path: Path) -> None:
+def test_an_empty_task(tmp_path: Path, show: Show) -> None:
     rows = times(tmp_path / "ours", "hydra.sweeper.n_trials=200")
     cost = 1000 * per_trial(rows)
     show("empty task, two workers", cost, "ms a trial", "45")
     sizes = {pid: size for _, _, pid, size in rows}
     show("a worker's memory", max(sizes.values()) / 1e6, "MB", "350")
     assert len(rows) == 200
-    assert cost <= 45
-    assert max(sizes.values()) < 350e6
 
 
-def test_uneven_tasks(tmp_path: Path) -> None:
+def test_uneven_tasks(tmp_path: Path, show: Show) -> None:
     rows = times(tmp_path / "ours", "hydra.sweeper.n_trials=40", "longest=2")
     share = 100 * efficiency(rows)
     show("tasks of 0.5 to 2 s, two workers", share, "% of the ideal", "95")
-    assert share >= 95
 
 
-def test_asking_late(tmp_path: Path) -> None:
+def test_asking_late(tmp_path: Path, show: Show) -> None:
     from optuna_joblib_sweeper._samplers import SamplerFactory
     from optuna_joblib_sweeper._storage import StorageSpec
     from optuna_joblib_sweeper._study import StudyStore
@@ -144,11 +138,28 @@ def test_asking_late(tmp_path: Path) -> None:
         study.tell(trial.number, 1.0)
     median = sorted(costs)[len(costs) // 2]
     show("asking at 2,000 trials, five parameters", median, "ms", "100")
-    assert median <= 100
 
 
-@pytest.mark.peers
-def test_the_batch_synchronous_plugin_beside_it(tmp_path: Path) -> None:
+def test_a_trial_of_perceptune_with_all_its_tracking(tmp_path: Path, show: Show) -> None:
+    command = "train -m sweeps=digits hydra.sweeper.n_trials=60 train.epochs=1"
+    command += " hydra.sweeper.mlflow.plots=false"
+    subprocess.run(
+        [sys.executable, "-m", "perceptune", *command.split()],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )
+    runs = [run for run in runs_in(tmp_path) if "mlflow.parentRunId" in run.data.tags]
+    starts = sorted(run.info.start_time for run in runs)[10:]
+    show(
+        "Perceptune's trial of one epoch, tracked, two workers",
+        (starts[-1] - starts[0]) / (len(starts) - 1),
+        "ms a trial",
+        "130",
+    )
+
+
+def test_the_batch_synchronous_plugin_beside_it(tmp_path: Path, show: Show) -> None:
     python = os.environ.get("SWEEPER_PEER")
     if not python:
         pytest.skip("SWEEPER_PEER names no Python with hydra-optuna-sweeper")
@@ -159,7 +170,5 @@ def test_the_batch_synchronous_plugin_beside_it(tmp_path: Path) -> None:
     b = per_trial(times(theirs / "empty", empty, python=python, peer=True))
     c = efficiency(times(ours / "uneven", *uneven))
     d = efficiency(times(theirs / "uneven", *uneven, python=python, peer=True))
-    print(f"\nempty task: {1000 * a:.0f} ms here, {1000 * b:.0f} ms there")
-    print(f"uneven tasks: {100 * c:.1f} % of the ideal here, {100 * d:.1f} % there")
-    assert a < b
-    assert c > d
+    show("empty task, of the batch-synchronous plugin's time", 100 * a / b, "%", "below 100")
+    show("uneven tasks, of its efficiency", 100 * c / d, "%", "above 100")
