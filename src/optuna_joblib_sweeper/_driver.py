@@ -198,7 +198,7 @@ class Sweep:
             )
         several = len(plan.settings.directions) > 1
         study = self.store.study()
-        best = study.best_trials if several else self._ranked(complete)
+        best = _distinct(study.best_trials) if several else self._ranked(complete)
         confirmed = self._confirm(job, best) if plan.settings.confirm.top else None
         if confirmed is not None:
             best = self._crown(best, confirmed)
@@ -280,3 +280,11 @@ class Sweep:
         run_id = self.parent.run_id if self.parent is not None else None
         on_complete(self.store.study(), list(best) if several else best[0], run_id)
         self.store.set_attr("completed", numbers)
+
+
+def _distinct(front: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The front with each point once: a sampler may propose the same one again."""
+    points: dict[tuple[Any, ...], FrozenTrial] = {}
+    for trial in front:
+        points.setdefault((*trial.values, *sorted(map(str, trial.params.items()))), trial)
+    return list(points.values())

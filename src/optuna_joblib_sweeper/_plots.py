@@ -37,9 +37,9 @@ def study_figures(study: Study) -> Iterator[tuple[str, Any]]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # each is experimental, and says so each time
                 axes = plot(study)
-            figure = (axes.ravel()[0] if hasattr(axes, "ravel") else axes).figure
-            figure.set_size_inches(9, 5)
-            figure.tight_layout()
+                figure = (axes.ravel()[0] if hasattr(axes, "ravel") else axes).figure
+                figure.set_size_inches(9, 5)
+                figure.tight_layout()  # warns where long names leave it no room
         except Exception as error:
             # A space of one value, or all values equal: no plot is worth a failed study.
             log.info("no plot of %s: %s", name, error)
