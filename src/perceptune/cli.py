@@ -98,7 +98,8 @@ def _job(composed: "DictConfig") -> Any:
     except UserError as error:
         if alone:
             _fail(str(error))  # leaves by SystemExit, past Hydra's own report
-        print(f"{' '.join(overrides)}: {error}", file=sys.stderr, flush=True)
+        if not current_trial():  # of a failed trial the sweeper tells
+            print(f"{' '.join(overrides)}: {error}", file=sys.stderr, flush=True)
         raise
     if alone:
         print(terminal.summary(result))
@@ -142,7 +143,6 @@ def _without_traceback(command: Any, arguments: list[str]) -> int:
     try:
         command(arguments)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
         return 130
     except Exception as error:
         if wants_all:

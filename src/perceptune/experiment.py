@@ -93,10 +93,11 @@ def train(config: Config, overrides: list[str], folder: Path, group: Group | Non
             take_up(training)
             keep_config(training.config, folder)  # for `study.crown`
         name = _name(training.config)
-        with _recorded(training, name, folder, group) as run:
+        alone = not trial and group is None
+        with _recorded(training, name, folder, group) as run, _interruptible(training, alone):
             if training.state.epoch == 0:
                 _describe(run, training)
-            outcome = run.outcome = _run_epochs(training, run, quiet=bool(trial or group))
+            outcome = run.outcome = _run_epochs(training, run, quiet=not alone)
             metrics = _conclude(training, run, outcome, in_trial=bool(trial))
             if training.checkpoint:
                 training.checkpoint.unlink(missing_ok=True)
@@ -107,6 +108,17 @@ def refuse_test(config: Config) -> None:
     """In a study every choice is made on validation samples."""
     if config.train.evaluate_test is True:
         raise UserError("train.evaluate_test=true is refused in a study; set it to auto or false")
+
+
+@contextmanager
+def _interruptible(training: Training, alone: bool) -> Iterator[None]:
+    """After an interruption tell whoever waits at the terminal how to go on."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        if alone and training.checkpoint and training.checkpoint.is_file():
+            print(terminal.how_to_resume(training.run_id or str(training.checkpoint)))
+        raise
 
 
 @contextmanager

@@ -76,6 +76,11 @@ def one_line(result: "Result", overrides: list[str]) -> str:
     return f"{' '.join(overrides) or 'defaults'}: {', '.join(parts)}  {result.run.id or ''}"
 
 
+def how_to_resume(what: str) -> str:
+    """What to say after an interruption; `what` is a run id or a checkpoint's path."""
+    return f"interrupted; this goes on: perceptune train resume={what}"
+
+
 def _line(record: Epoch) -> str:
     rate = record.samples / max(record.seconds, 1e-9)
     text = f"loss {record.train_loss:.4f}"
