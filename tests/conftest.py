@@ -25,25 +25,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--all") or config.getoption("-m"):
+    if not _leaves_out(config):
         return
     left_out = [item for item in items if any(map(item.get_closest_marker, LEFT_OUT))]
     if left_out:
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
-        config.stash[_LEFT_OUT] = len(left_out)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    count = terminalreporter.config.stash.get(_LEFT_OUT, 0)
-    if count:
+    if _leaves_out(terminalreporter.config):
         terminalreporter.write_line(
-            f"{count} longer tests ({', '.join(LEFT_OUT)}) were left out; "
-            "`uv run pytest --all` runs them too"
+            f"Longer tests ({', '.join(LEFT_OUT)}) were left out; "
+            "`uv run pytest --all` runs them too."
         )
 
 
-_LEFT_OUT = pytest.StashKey[int]()
+def _leaves_out(config: pytest.Config) -> bool:
+    return not (config.getoption("--all") or config.getoption("-m"))
 
 
 @pytest.fixture(scope="session", autouse=True)

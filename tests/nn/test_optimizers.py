@@ -147,7 +147,7 @@ def test_steps_follow_the_formula(name: str) -> None:
          {"beta1": 0.5, "beta2": 0.9, "eps": 1e-2, "weight_decay": 0.3}),
         (AdamW(weight_decay=0.0), adam, {}),
     ],
-    ids=repr,
+    ids=lambda value: getattr(value, "__name__", repr(value)),
 )  # fmt: skip
 def test_steps_follow_the_formula_with_other_options(
     optimizer: Optimizer, formula: Callable[..., list[float]], options: dict[str, float]
