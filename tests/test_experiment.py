@@ -18,6 +18,7 @@ from perceptune.experiment import DivergedError
 from perceptune.nn.checkpoint import load_network
 from support import configure, run, runs_in, store_of, working_in
 
+PICTURES = "curves confusion per_class calibration mistakes samples weights".split()
 TAGS = {"pid", "host", "boot_id", "blas", "threads", "data.sha256", "perceptune.version"}
 
 
@@ -99,7 +100,8 @@ def test_tags_data_and_artifacts_are_complete(finished: tuple[Path, Any]) -> Non
     }
     assert files == {
         *("weights/best.npz", "weights/last.npz", "config.yaml", "overrides.yaml"),
-        *("plots/curves.png", "plots/confusion.png"),
+        *(f"plots/{name}.png" for name in PICTURES),
+        *("mistakes.json", "confused_pairs.json"),
     }
     assert not list((folder / "mlruns").glob("checkpoints/*"))
 

@@ -15,11 +15,11 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from optuna_joblib_sweeper import current_trial
-from perceptune import figures, machine, terminal
+from perceptune import figures, machine, report, terminal
 from perceptune.config import Config, flatten, to_dict
+from perceptune.data.dataset import Dataset
 from perceptune.data.split import Part
 from perceptune.errors import UserError
-from perceptune.evaluation import Scores, score
 from perceptune.nn import checkpoint
 from perceptune.nn.fit import fit
 from perceptune.nn.layout import Array
@@ -208,29 +208,52 @@ def _due(last: float, interval: float | None) -> bool:
 
 def _conclude(training: Training, run: Run, outcome: str, *, in_trial: bool) -> dict[str, float]:
     """Record the weights and the final numbers, and return these."""
-    best, network = training.best, training.network
+    config, best, network = training.config, training.best, training.network
     final = dict(best.metrics)
     final |= {"model/parameters": float(network.layout.size), "fit_seconds": training.seconds}
     logged = {"best/epoch": float(best.epoch), "fit_seconds": training.seconds}
     if "val/accuracy" in best.metrics:
         logged["best/val_accuracy"] = best.metrics["val/accuracy"]
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        if _reads_test(training.config, outcome, in_trial):
-            scores = test_scores(network, best.theta, training.parts.test)
-            logged |= scores.metrics("test")
-            if _draws(training.config, in_trial):
-                figures.confusion(folder / "confusion.png", scores.confusion, training.data.classes)
-        run.log_metrics(logged)
-        if _draws(training.config, in_trial):
-            figures.curves(folder / "curves.png", training.history, best.epoch)
-        for picture in folder.glob("*.png"):
-            run.log_file(picture, "plots")
-        for name, theta in (("best", best.theta), ("last", training.state.weights)):
-            weights = folder / f"{name}.npz"
-            checkpoint.save_network(weights, network, theta, _notes(training))
-            run.log_file(weights, "weights")
+    said = None
+    if _reads_test(config, outcome, in_trial):
+        said = predictions(training.data, network, best.theta, "test", training.parts.test)
+        logged |= said.metrics("test")
+    run.log_metrics(logged)
+    _keep_weights(training, run)
+    if _draws(config, in_trial):
+        _show(training, run, said)
     return final | logged
+
+
+def _keep_weights(training: Training, run: Run) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, theta in (("best", training.best.theta), ("last", training.state.weights)):
+            weights = Path(scratch) / f"{name}.npz"
+            checkpoint.save_network(weights, training.network, theta, _notes(training))
+            run.log_file(weights, "weights")
+
+
+def _show(training: Training, run: Run, said: report.Predictions | None) -> None:
+    """Pictures and tables; of validation samples where the test set must not be read."""
+    best, network, data = training.best, training.network, training.data
+    validation = training.parts.validation
+    if said is None and validation is not None:
+        said = predictions(data, network, best.theta, "validation", validation)
+    with tempfile.TemporaryDirectory() as scratch:
+        picture = Path(scratch) / "curves.png"
+        figures.curves(picture, training.history, best.epoch)
+        run.log_file(picture, "plots")
+    report.show_weights(run, network, best.theta, data.shape)
+    if said is not None:
+        report.show(run, said)
+
+
+def predictions(
+    data: Dataset, network: Network, theta: Array, name: str, part: Part
+) -> report.Predictions:
+    """What weights say about a part of the data."""
+    probabilities = network.probabilities(theta, part.images[part.rows])
+    return report.Predictions.of(name, part, data.shape, probabilities, data.classes)
 
 
 def _notes(training: Training) -> dict[str, Any]:
@@ -240,7 +263,11 @@ def _notes(training: Training) -> dict[str, Any]:
         "shape": data.shape,
         "classes": data.classes,
         "pixel_max": data.pixel_max,
-        "data": {"name": data.name, "digest": data.digest},
+        "data": {
+            "name": data.name,
+            "digest": data.digest,
+            "split_seed": training.config.data.split_seed,
+        },
         "epoch": training.best.epoch,
     }
 
@@ -253,12 +280,6 @@ def _draws(config: Config, in_trial: bool) -> bool:
 def _reads_test(config: Config, outcome: str, in_trial: bool) -> bool:
     """Every choice is made on validation samples: a trial never looks at the test set."""
     return not in_trial and outcome != "pruned" and config.train.evaluate_test is not False
-
-
-def test_scores(network: Network, theta: Array, test: Part) -> Scores:
-    """What weights score on the test set."""
-    probabilities = network.probabilities(theta, test.images[test.rows])
-    return score(test.labels[test.rows], probabilities)
 
 
 def _name(config: Config) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from perceptune import experiment, figures
+from perceptune import experiment, report
 from perceptune.config import Config, parse
 from perceptune.nn.checkpoint import SavedNetwork, load_network
 from perceptune.tracking import store
@@ -37,19 +37,19 @@ def crown(study: Any, best: Any, parent_run_id: str | None) -> None:
     winners: Sequence[Any] = best if isinstance(best, list) else [best]
     for trial in winners:
         config, saved = _weights_of(study, trial)
-        _, parts, _ = prepare(config)
-        scores = experiment.test_scores(saved.network, saved.theta, parts.test)
-        print(f"The test set, read once, for trial {trial.number}: accuracy {scores.accuracy:.4f}")
+        data, parts, _ = prepare(config)
+        said = experiment.predictions(data, saved.network, saved.theta, "test", parts.test)
+        scores = said.metrics("test")
+        accuracy = scores["test/accuracy"]
+        print(f"The test set, read once, for trial {trial.number}: accuracy {accuracy:.4f}")
         if parent_run_id is not None:
             run = store.log_to(config.tracking.uri, parent_run_id)
             several = len(winners) > 1
-            run.log_metrics(scores.metrics(f"trial_{trial.number}/test" if several else "test"))
+            run.log_metrics(said.metrics(f"trial_{trial.number}/test") if several else scores)
             if config.tracking.figures != "none":
-                name = f"confusion_{trial.number}.png" if several else "confusion.png"
-                with tempfile.TemporaryDirectory() as scratch:
-                    picture = Path(scratch) / name
-                    figures.confusion(picture, scores.confusion, saved.notes["classes"])
-                    run.log_file(picture, "plots")
+                suffix = f"_{trial.number}" if several else ""
+                report.show(run, said, suffix)
+                report.show_weights(run, saved.network, saved.theta, data.shape, suffix)
 
 
 def _weights_of(study: Any, trial: Any) -> tuple[Config, SavedNetwork]:

@@ -7,7 +7,7 @@ decided in `store`.
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _LONGEST_VALUE = 6000  # characters of a parameter
 _PARAMETERS_A_BATCH = 100
+_TABLES = "mlflow.loggedArtifacts"
 
 
 class Run(Protocol):
@@ -40,6 +41,9 @@ class Run(Protocol):
 
     def log_file(self, path: Path, folder: str = "") -> None:
         """Keep a copy of a file."""
+
+    def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Keep a table, as the JSON file `name`."""
 
     def log_data(self, name: str, digest: str, origin: str, profile: Mapping[str, Any]) -> None:
         """Record which data set was used; `digest` is its SHA-256."""
@@ -68,6 +72,11 @@ class FolderRun:
         target = self.folder / folder
         target.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, target)
+
+    def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """See `Run`."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / name).write_text(_as_table(columns, rows))
 
     def log_data(self, name: str, digest: str, origin: str, profile: Mapping[str, Any]) -> None:
         """See `Run`."""
@@ -111,6 +120,15 @@ class MlflowRun:
         """See `Run`."""
         self.client.log_artifact(self.id, str(path), folder or None)
 
+    def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """See `Run`."""
+        self.client.log_text(self.id, _as_table(columns, rows), name)
+        # By this tag the UI knows which files it can show, filter and compare as tables.
+        known = json.loads(self.client.get_run(self.id).data.tags.get(_TABLES, "[]"))
+        entry = {"path": name, "type": "table"}
+        if entry not in known:
+            self.log_tags({_TABLES: json.dumps([*known, entry])})
+
     def log_data(self, name: str, digest: str, origin: str, profile: Mapping[str, Any]) -> None:
         """See `Run`."""
         from mlflow.entities import Dataset, DatasetInput
@@ -131,3 +149,8 @@ class MlflowRun:
 
 def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _as_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """The form of `mlflow.log_table`, which needs pandas for it."""
+    return json.dumps({"columns": list(columns), "data": [list(row) for row in rows]})
