@@ -18,7 +18,7 @@ from perceptune.experiment import DivergedError
 from perceptune.nn.checkpoint import load_network
 from support import configure, run, runs_in, store_of, working_in
 
-PICTURES = "curves confusion per_class calibration mistakes samples weights".split()
+PICTURES = ["curves", "confusion", "per_class", "calibration", "mistakes", "samples", "weights"]
 TAGS = {"pid", "host", "boot_id", "blas", "threads", "data.sha256", "perceptune.version"}
 
 
