@@ -12,19 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from omegaconf import OmegaConf
 
 from optuna_joblib_sweeper import current_trial
 from perceptune import figures, machine, report, terminal
 from perceptune.config import Config, flatten, to_dict
 from perceptune.data.dataset import Dataset
-from perceptune.data.split import Part
+from perceptune.data.split import Part, Split
 from perceptune.errors import UserError
 from perceptune.nn import checkpoint
 from perceptune.nn.fit import fit
 from perceptune.nn.layout import Array
 from perceptune.nn.network import Network
-from perceptune.tracking.run import FolderRun, Run
+from perceptune.tracking.run import Entry, FolderRun, Run
 from perceptune.tracking.store import Group, Place, open_run
 from perceptune.training import (
     Training,
@@ -35,6 +36,8 @@ from perceptune.training import (
     start,
     take_up,
 )
+
+_UNRECORDED = ("tracking", "resume", "register")  # these change nothing about the network
 
 
 class DivergedError(UserError):
@@ -140,7 +143,7 @@ def _recorded(training: Training, name: str, folder: Path, group: Group | None) 
 def _describe(run: Run, training: Training) -> None:
     """Record what is known before the first epoch."""
     config, network, parts = training.config, training.network, training.parts
-    settings = {k: v for k, v in to_dict(config).items() if k not in ("tracking", "resume")}
+    settings = {k: v for k, v in to_dict(config).items() if k not in _UNRECORDED}
     hidden = network.widths[1:-1]
     sizes = {f"model.width_{number}": width for number, width in enumerate(hidden, start=1)}
     run.log_params(
@@ -219,18 +222,31 @@ def _conclude(training: Training, run: Run, outcome: str, *, in_trial: bool) -> 
         said = predictions(training.data, network, best.theta, "test", training.parts.test)
         logged |= said.metrics("test")
     run.log_metrics(logged)
-    _keep_weights(training, run)
+    _keep_weights(training, run, in_trial=in_trial)
     if _draws(config, in_trial):
         _show(training, run, said)
     return final | logged
 
 
-def _keep_weights(training: Training, run: Run) -> None:
+def _keep_weights(training: Training, run: Run, *, in_trial: bool) -> None:
+    """Record the weights, and outside a study the best of them as a model for others."""
+    best, config = training.best, training.config
     with tempfile.TemporaryDirectory() as scratch:
-        for name, theta in (("best", training.best.theta), ("last", training.state.weights)):
+        for name, theta in (("last", training.state.weights), ("best", best.theta)):
             weights = Path(scratch) / f"{name}.npz"
             checkpoint.save_network(weights, training.network, theta, _notes(training))
             run.log_file(weights, "weights")
+        if not in_trial:
+            entry = None
+            if config.register is not None:
+                accuracy = best.metrics.get("val/accuracy")
+                entry = Entry(config.register, accuracy, training.data.digest)
+            run.log_model(weights, example(training.parts), entry)
+
+
+def example(parts: Split) -> Array:
+    """Two images, to show what a model is given."""
+    return np.asarray(parts.train.images[parts.train.rows[:2]])
 
 
 def _show(training: Training, run: Run, said: report.Predictions | None) -> None:
@@ -269,6 +285,7 @@ def _notes(training: Training) -> dict[str, Any]:
             "split_seed": training.config.data.split_seed,
         },
         "epoch": training.best.epoch,
+        "val/accuracy": training.best.metrics.get("val/accuracy"),
     }
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from perceptune.nn.layout import Array
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -20,11 +22,29 @@ _PARAMETERS_A_BATCH = 100
 _TABLES = "mlflow.loggedArtifacts"
 
 
+@dataclass(frozen=True)
+class Entry:
+    """How a model goes into the registry.
+
+    Attributes:
+        name: the registered model's.
+        accuracy: on validation samples, if there were any; champions are compared by it.
+        digest: of the data, SHA-256; on other data an accuracy says nothing.
+        crown: whether it may become the champion.
+    """
+
+    name: str
+    accuracy: float | None
+    digest: str
+    crown: bool = False
+
+
 class Run(Protocol):
     """One training's record."""
 
     store: str
     outcome: str
+    registered: str  # what became of its model in the registry, in words
 
     @property
     def id(self) -> str | None:
@@ -45,6 +65,9 @@ class Run(Protocol):
     def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Keep a table, as the JSON file `name`."""
 
+    def log_model(self, weights: Path, example: Array, entry: Entry | None) -> None:
+        """Keep a network's file as a model for others; see `tracking.models.log_model`."""
+
     def log_data(self, name: str, digest: str, origin: str, profile: Mapping[str, Any]) -> None:
         """Record which data set was used; `digest` is its SHA-256."""
 
@@ -57,6 +80,7 @@ class FolderRun:
     id: str | None = None
     store: str = "none (tracking.enabled=false)"
     outcome: str = "finished"
+    registered: str = ""
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """See `Run`."""
@@ -78,6 +102,9 @@ class FolderRun:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / name).write_text(_as_table(columns, rows))
 
+    def log_model(self, weights: Path, example: Array, entry: Entry | None) -> None:
+        """See `Run`."""
+
     def log_data(self, name: str, digest: str, origin: str, profile: Mapping[str, Any]) -> None:
         """See `Run`."""
 
@@ -90,6 +117,7 @@ class MlflowRun:
     id: str
     store: str
     outcome: str = "finished"
+    registered: str = ""
     logged_epochs: int = 0
     """Epochs that an earlier process has recorded already; they are not written twice."""
 
@@ -128,6 +156,12 @@ class MlflowRun:
         entry = {"path": name, "type": "table"}
         if entry not in known:
             self.log_tags({_TABLES: json.dumps([*known, entry])})
+
+    def log_model(self, weights: Path, example: Array, entry: Entry | None) -> None:
+        """See `Run`."""
+        from perceptune.tracking.models import log_model
+
+        self.registered = log_model(self, weights, example, entry) or ""
 
     def log_data(self, name: str, digest: str, origin: str, profile: Mapping[str, Any]) -> None:
         """See `Run`."""
