@@ -5,7 +5,6 @@ Perceptune: whoever loads the model needs only what the model's requirements say
 """
 
 import math
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,17 @@ from mlflow.pyfunc import PythonModel  # type: ignore[attr-defined]
 from perceptune.nn.checkpoint import load_network
 from perceptune.nn.layout import Array
 
-warnings.filterwarnings("ignore", ".*Add type hints to the `predict` method")  # see `predict`
-
 
 class Classifier(PythonModel):
     """Says for each image which class it shows, and with what probability."""
+
+    # Else MLflow takes the type of `model_input` for a schema, and converts or refuses.
+    _skip_type_hint_validation = True
 
     def load_context(self, context: Any) -> None:
         """Read the weights."""
         self.saved = load_network(Path(context.artifacts["network"]))
 
-    # No type for `model_input`: MLflow would take it for a schema, and convert or refuse.
     def predict(self, context, model_input, params=None) -> pd.DataFrame:  # type: ignore[no-untyped-def]
         """One row an image: `label`, `probability`, and on request `p_<class>` for every class.
 

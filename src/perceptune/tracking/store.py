@@ -115,6 +115,13 @@ def prepare(uri: str) -> None:
         client_of(uri).search_experiments(max_results=1)
 
 
+def find_experiment(place: Place) -> str | None:
+    """The experiment's id, if there is one of that name."""
+    with errors_of(place):
+        found = client_of(place.uri).get_experiment_by_name(place.experiment)
+    return str(found.experiment_id) if found else None
+
+
 def log_to(uri: str, run_id: str) -> MlflowRun:
     """A run that somebody else holds open, to write to."""
     return MlflowRun(client_of(uri), run_id, uri)
