@@ -132,7 +132,7 @@ def test_a_crash_leaves_a_failed_run_with_its_reason(
     def broken(*arguments: object, **options: object) -> None:
         raise RuntimeError("the disk caught fire")
 
-    monkeypatch.setattr(experiment, "_conclude", broken)
+    monkeypatch.setattr(experiment, "conclude", broken)
     with pytest.raises(RuntimeError):
         run(tmp_path, "train.epochs=1")
     [record] = runs_in(tmp_path)

@@ -10,22 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from omegaconf import OmegaConf
 
 from optuna_joblib_sweeper import current_trial
-from perceptune import figures, machine, report, terminal
+from perceptune import machine, terminal
+from perceptune.conclusion import conclude, log_picture
 from perceptune.config import Config, flatten, to_dict
-from perceptune.data.dataset import Dataset
-from perceptune.data.split import Part, Split
+from perceptune.diagnostics import Diagnostics
 from perceptune.errors import UserError
-from perceptune.nn import checkpoint
 from perceptune.nn.fit import fit
-from perceptune.nn.layout import Array
-from perceptune.nn.network import Network
-from perceptune.tracking.run import Entry, FolderRun, Run
+from perceptune.tracking.run import FolderRun, Run
 from perceptune.tracking.store import Group, Place, open_run
 from perceptune.training import (
     Training,
@@ -101,8 +96,11 @@ def train(config: Config, overrides: list[str], folder: Path, group: Group | Non
         with _recorded(training, name, folder, group) as run:
             if training.state.epoch == 0:
                 _describe(run, training)
-            outcome = run.outcome = _run_epochs(training, run, quiet=bool(trial or group))
-            metrics = _conclude(training, run, outcome, in_trial=bool(trial))
+            watched = Diagnostics(training) if training.config.tracking.diagnostics else None
+            outcome = run.outcome = _run_epochs(training, run, watched, quiet=bool(trial or group))
+            metrics = conclude(training, run, outcome, in_trial=bool(trial))
+            if watched and training.network.widths[1:-1]:
+                log_picture(run, "activations", watched.draw)
             if training.checkpoint:
                 training.checkpoint.unlink(missing_ok=True)
     return Result(metrics, outcome, run, name, training.best.epoch, training.state.epoch)
@@ -173,7 +171,7 @@ def keep_config(config: Config, folder: Path) -> Path:
     return path
 
 
-def _run_epochs(training: Training, run: Run, *, quiet: bool) -> str:
+def _run_epochs(training: Training, run: Run, watched: Diagnostics | None, *, quiet: bool) -> str:
     """Train to the end, or as far as it makes sense; say which: the run's outcome."""
     config, state, best, trial = training.config, training.state, training.best, current_trial()
     recipe = config.recipe()
@@ -187,7 +185,8 @@ def _run_epochs(training: Training, run: Run, *, quiet: bool) -> str:
                     f"{record.train_loss}; lower optimizer.lr={recipe.lr:g} or set train.clip_norm"
                 )
             metrics = metrics_of(record)
-            run.log_metrics(metrics, record.number)
+            inside = watched.metrics(record.lr) if watched else {}
+            run.log_metrics(metrics | inside, record.number)
             best.offer(record, state.weights)
             training.seconds += record.seconds
             training.history.append({"epoch": record.number, **metrics})
@@ -207,96 +206,6 @@ def _run_epochs(training: Training, run: Run, *, quiet: bool) -> str:
 
 def _due(last: float, interval: float | None) -> bool:
     return interval is not None and time.monotonic() - last >= interval
-
-
-def _conclude(training: Training, run: Run, outcome: str, *, in_trial: bool) -> dict[str, float]:
-    """Record the weights and the final numbers, and return these."""
-    config, best, network = training.config, training.best, training.network
-    final = dict(best.metrics)
-    final |= {"model/parameters": float(network.layout.size), "fit_seconds": training.seconds}
-    logged = {"best/epoch": float(best.epoch), "fit_seconds": training.seconds}
-    if "val/accuracy" in best.metrics:
-        logged["best/val_accuracy"] = best.metrics["val/accuracy"]
-    said = None
-    if _reads_test(config, outcome, in_trial):
-        said = predictions(training.data, network, best.theta, "test", training.parts.test)
-        logged |= said.metrics("test")
-    run.log_metrics(logged)
-    _keep_weights(training, run, in_trial=in_trial)
-    if _draws(config, in_trial):
-        _show(training, run, said)
-    return final | logged
-
-
-def _keep_weights(training: Training, run: Run, *, in_trial: bool) -> None:
-    """Record the weights, and outside a study the best of them as a model for others."""
-    best, config = training.best, training.config
-    with tempfile.TemporaryDirectory() as scratch:
-        for name, theta in (("last", training.state.weights), ("best", best.theta)):
-            weights = Path(scratch) / f"{name}.npz"
-            checkpoint.save_network(weights, training.network, theta, _notes(training))
-            run.log_file(weights, "weights")
-        if not in_trial:
-            entry = None
-            if config.register is not None:
-                accuracy = best.metrics.get("val/accuracy")
-                entry = Entry(config.register, accuracy, training.data.digest)
-            run.log_model(weights, example(training.parts), entry)
-
-
-def example(parts: Split) -> Array:
-    """Two images, to show what a model is given."""
-    return np.asarray(parts.train.images[parts.train.rows[:2]])
-
-
-def _show(training: Training, run: Run, said: report.Predictions | None) -> None:
-    """Pictures and tables; of validation samples where the test set must not be read."""
-    best, network, data = training.best, training.network, training.data
-    validation = training.parts.validation
-    if said is None and validation is not None:
-        said = predictions(data, network, best.theta, "validation", validation)
-    with tempfile.TemporaryDirectory() as scratch:
-        picture = Path(scratch) / "curves.png"
-        figures.curves(picture, training.history, best.epoch)
-        run.log_file(picture, "plots")
-    report.show_weights(run, network, best.theta, data.shape)
-    if said is not None:
-        report.show(run, said)
-
-
-def predictions(
-    data: Dataset, network: Network, theta: Array, name: str, part: Part
-) -> report.Predictions:
-    """What weights say about a part of the data."""
-    probabilities = network.probabilities(theta, part.images[part.rows])
-    return report.Predictions.of(name, part, data.shape, probabilities, data.classes)
-
-
-def _notes(training: Training) -> dict[str, Any]:
-    """What a network's file says beside its weights: enough to use it on new images."""
-    data = training.data
-    return {
-        "shape": data.shape,
-        "classes": data.classes,
-        "pixel_max": data.pixel_max,
-        "data": {
-            "name": data.name,
-            "digest": data.digest,
-            "split_seed": training.config.data.split_seed,
-        },
-        "epoch": training.best.epoch,
-        "val/accuracy": training.best.metrics.get("val/accuracy"),
-    }
-
-
-def _draws(config: Config, in_trial: bool) -> bool:
-    wanted = config.tracking.figures
-    return config.tracking.enabled and (wanted == "all" or (wanted == "best" and not in_trial))
-
-
-def _reads_test(config: Config, outcome: str, in_trial: bool) -> bool:
-    """Every choice is made on validation samples: a trial never looks at the test set."""
-    return not in_trial and outcome != "pruned" and config.train.evaluate_test is not False
 
 
 def _name(config: Config) -> str:

@@ -61,8 +61,8 @@ def refuse_mixture(networks: Sequence[SavedNetwork], names: Sequence[str]) -> No
         for key in ("shape", "classes"):
             if saved.notes[key] != first[key]:
                 raise UserError(
-                    f"{name} and {names[0]} do not go together: their {key} differ, "
-                    f"{saved.notes[key]} and {first[key]}"
+                    f"{name} and {names[0]} do not go together: {key} {saved.notes[key]} "
+                    f"and {first[key]}"
                 )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from perceptune import experiment, report
+from perceptune import conclusion, experiment, report
 from perceptune.config import Config, parse
 from perceptune.data.dataset import Dataset
 from perceptune.nn.checkpoint import SavedNetwork, load_network
@@ -47,7 +47,7 @@ def crown(study: Any, best: Any, parent_run_id: str | None) -> None:
             config, weights = _weights_of(study, trial, Path(scratch))
             saved = load_network(weights)
             data, parts, _ = prepare(config)
-            said = experiment.predictions(data, saved.network, saved.theta, "test", parts.test)
+            said = conclusion.predictions(data, saved.network, saved.theta, "test", parts.test)
             scores = said.metrics("test")
             accuracy = scores["test/accuracy"]
             print(f"The test set, read once, for trial {trial.number}: accuracy {accuracy:.4f}")
@@ -60,7 +60,7 @@ def crown(study: Any, best: Any, parent_run_id: str | None) -> None:
                 report.show(run, said, suffix)
                 report.show_weights(run, saved.network, saved.theta, data.shape, suffix)
             if not several:
-                run.log_model(weights, experiment.example(parts), _entry(config, saved, data))
+                run.log_model(weights, conclusion.example(parts), _entry(config, saved, data))
                 if run.registered:
                     print(f"The winner is {run.registered}")
 

@@ -3,22 +3,15 @@
 import csv
 import os
 import sys
-from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, TextIO
 
 from perceptune import saved
+from perceptune.commands.parser import Parser
 from perceptune.data import pictures
 from perceptune.errors import UserError
 from perceptune.nn.layout import Array
-
-
-class _Parser(ArgumentParser):
-    """Mistakes are told as everywhere else."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; {self.format_usage().strip()}")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -27,7 +20,7 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         UserError: no such model or input, or they do not fit together.
     """
-    parser = _Parser("perceptune predict", description=__doc__)
+    parser = Parser("perceptune predict", description=__doc__)
     parser.add_argument("model", help="a run id, a models:/ URI or an .npz file")
     parser.add_argument("input", type=Path, help="a picture, a folder of pictures, .npy or .csv")
     parser.add_argument("--output", type=Path, help="where to write the table; else it is shown")
@@ -80,7 +73,11 @@ def _write(rows: list[list[Any]], output: Path | None) -> None:
         csv.writer(file, lineterminator="\n").writerows(rows)
 
     if output is None:
-        put(sys.stdout)
+        try:
+            put(sys.stdout)
+            sys.stdout.flush()
+        except BrokenPipeError:  # `| head` has seen enough; nothing is left for the exit to flush
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     partial = output.with_name(f".{output.name}.{os.getpid()}")
     try:

@@ -10,23 +10,16 @@ import sys
 import time
 import urllib.request
 import webbrowser
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from perceptune.commands.parser import Parser
 from perceptune.errors import UserError
 from perceptune.tracking.store import Place, default_uri, find_experiment
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _PATIENCE = 120  # seconds for the server to answer
-
-
-class _Parser(ArgumentParser):
-    """Mistakes are told as everywhere else."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; {self.format_usage().strip()}")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -53,7 +46,7 @@ def _in_url(host: str) -> str:
 
 
 def _parse(arguments: Sequence[str]) -> Namespace:
-    parser = _Parser("perceptune ui", description=__doc__)
+    parser = Parser("perceptune ui", description=__doc__)
     parser.add_argument("--port", type=int, default=5000)
     parser.add_argument("--host", default="127.0.0.1", help="another address needs --public")
     parser.add_argument(
@@ -123,7 +116,11 @@ def _run(commands: Sequence[Sequence[str]], url: str, asked: Namespace) -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         experiment = find_experiment(Place(asked.store, asked.experiment))
-        page = f"{url}/#/experiments/{experiment}/runs" if experiment else url
+        page = (
+            f"{url}/#/experiments/{experiment}/runs?workflowType=machine_learning"
+            if experiment
+            else url
+        )
         _wait(started[0], url)
         print(f"  look at it  {page}\n    to leave  Ctrl-C", flush=True)
         if not asked.no_browser and sys.stdout.isatty():

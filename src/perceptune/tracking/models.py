@@ -21,6 +21,7 @@ from perceptune.tracking.run import Entry, MlflowRun
 from perceptune.tracking.store import Place, client_of, errors_of
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
 
 CHAMPION = "champion"
@@ -99,7 +100,8 @@ def fetch_weights(uri: str, model: str, folder: Path) -> Path:
         if model.startswith("models:/"):
             from mlflow.artifacts import download_artifacts
 
-            got = Path(download_artifacts(model, dst_path=str(folder), tracking_uri=uri))
+            source = _source(client, model.removeprefix("models:/"))
+            got = Path(download_artifacts(source, dst_path=str(folder), tracking_uri=uri))
             weights = sorted((got / "artifacts").glob("*.npz"))
             if not weights:
                 raise UserError(f"{model} is not a model of Perceptune's")
@@ -112,6 +114,20 @@ def fetch_weights(uri: str, model: str, folder: Path) -> Path:
         raise UserError(f"no model {model} in {uri}: {reason}") from None
     except OSError:
         raise UserError(f"run {model} has no weights/best.npz; it did not finish") from None
+
+
+def _source(client: "MlflowClient", name: str) -> str:
+    """Where the files of `NAME@ALIAS`, `NAME/VERSION` or a model's id are.
+
+    MLflow's own look-up of `models:/…` would ask a store of its own choice.
+    """
+    model, at, alias = name.partition("@")
+    if at:
+        return str(client.get_model_version_by_alias(model, alias).source)
+    model, slash, version_number = name.partition("/")
+    if slash:
+        return str(client.get_model_version(model, version_number).source)
+    return str(client.get_logged_model(model).artifact_location)
 
 
 def _register(run: MlflowRun, entry: Entry, logged: "LoggedModel") -> str:
