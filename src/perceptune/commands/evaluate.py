@@ -1,6 +1,7 @@
 """`perceptune evaluate`: how good networks are on a test set, on the terminal and in MLflow."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from perceptune import paths, report, saved
 from perceptune.config import Config, parse
@@ -21,7 +22,7 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         UserError: no such model or data, or they do not fit together.
     """
-    overrides = [word for word in arguments if "=" in word and not word.endswith(".npz")]
+    overrides = [word for word in arguments if "=" in word and not Path(word).is_file()]
     names = [word for word in arguments if word not in overrides]
     if not names or any(name.startswith("-") for name in names):
         raise UserError(_USAGE)
