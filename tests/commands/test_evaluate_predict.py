@@ -119,9 +119,7 @@ def test_pictures_are_named_and_probabilities_sum_to_one(home: tuple[Path, Any],
     data = sources.load("digits")
     for number in range(20):
         image = 255 - data.images[number].reshape(8, 8) * np.uint8(15)  # dark on light
-        Image.fromarray(image).resize((80, 80), Image.Resampling.NEAREST).save(
-            folder / f"{number:02}.png"
-        )
+        Image.fromarray(image).save(folder / f"{number:02}.png")
     out, err, code = said("predict", "net.npz", "pictures", "--probabilities")
     assert code == 0, err
     table = list(csv.DictReader(out.splitlines()))
