@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from perceptune import cli
-from support import run, runs_in, store_of
+from support import run, runs_in
 
 CHROMIUM = Path("/usr/bin/chromium")
 QUIET = [
@@ -138,7 +138,7 @@ def test_the_address_lists_the_runs_by_what_is_different(
 
 
 @pytest.mark.browser
-def test_two_runs_compare_with_their_curves(shown: tuple[Path, str], page: Any) -> None:
+def test_two_runs_compare_by_settings_and_metrics(shown: tuple[Path, str], page: Any) -> None:
     folder, address = shown
     runs = _ids(folder)
     ids = ",".join(f'"{runs[name].info.run_id}"' for name in NAMES)
@@ -176,4 +176,3 @@ def test_the_gallery_of_mistakes_is_visible(shown: tuple[Path, str], page: Any) 
     picture = page.locator("img[src^='blob:'], img[src*='mistakes'], .image-outer-container img")
     picture.first.wait_for()
     page.wait_for_timeout(500)
-    assert store_of(folder)
