@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from perceptune.evaluation import score
+from perceptune.evaluation import calibrate, confused_pairs, mistakes, score
 
 
 def test_scores_of_a_small_case_counted_by_hand() -> None:
@@ -26,3 +26,29 @@ def test_scores_of_a_small_case_counted_by_hand() -> None:
 
 def test_a_certain_mistake_costs_a_finite_loss() -> None:
     assert math.isfinite(score(np.array([1]), np.array([[1.0, 0.0]], np.float32)).loss)
+
+
+def test_calibration_counted_by_hand() -> None:
+    # Two bins: (0, 0.5] holds nothing, (0.5, 1] three samples of mean confidence 0.8, two right.
+    probabilities = np.array([[0.9, 0.1], [0.3, 0.7], [0.8, 0.2]])
+    measured = calibrate(np.array([0, 1, 1]), probabilities, bins=2)
+    np.testing.assert_array_equal(measured.count, [0, 3])
+    np.testing.assert_allclose(measured.confidence, [0, 0.8])
+    np.testing.assert_allclose(measured.accuracy, [0, 2 / 3])
+    assert measured.error == pytest.approx(0.8 - 2 / 3)
+
+
+def test_a_certain_and_right_network_is_perfectly_calibrated() -> None:
+    labels = np.arange(10)
+    assert calibrate(labels, np.eye(10)).error == 0
+
+
+def test_mistakes_come_with_the_most_confident_first() -> None:
+    probabilities = np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.7, 0.3]])
+    np.testing.assert_array_equal(mistakes(np.array([1, 1, 1, 0]), probabilities), [1, 0])
+
+
+def test_confused_pairs_leave_out_what_is_right_and_what_never_happened() -> None:
+    counts = np.array([[5, 1, 0], [3, 9, 0], [0, 2, 7]])
+    assert confused_pairs(counts) == [(1, 0, 3), (2, 1, 2), (0, 1, 1)]
+    assert counts[0, 0] == 5

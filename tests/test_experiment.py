@@ -18,6 +18,7 @@ from perceptune.experiment import DivergedError
 from perceptune.nn.checkpoint import load_network
 from support import configure, run, runs_in, store_of, working_in
 
+PICTURES = ["curves", "confusion", "per_class", "calibration", "mistakes", "samples", "weights"]
 TAGS = {"pid", "host", "boot_id", "blas", "threads", "data.sha256", "perceptune.version"}
 
 
@@ -99,7 +100,8 @@ def test_tags_data_and_artifacts_are_complete(finished: tuple[Path, Any]) -> Non
     }
     assert files == {
         *("weights/best.npz", "weights/last.npz", "config.yaml", "overrides.yaml"),
-        *("plots/curves.png", "plots/confusion.png"),
+        *(f"plots/{name}.png" for name in PICTURES),
+        *("mistakes.json", "confused_pairs.json"),
     }
     assert not list((folder / "mlruns").glob("checkpoints/*"))
 
@@ -130,7 +132,7 @@ def test_a_crash_leaves_a_failed_run_with_its_reason(
     def broken(*arguments: object, **options: object) -> None:
         raise RuntimeError("the disk caught fire")
 
-    monkeypatch.setattr(experiment, "_conclude", broken)
+    monkeypatch.setattr(experiment, "conclude", broken)
     with pytest.raises(RuntimeError):
         run(tmp_path, "train.epochs=1")
     [record] = runs_in(tmp_path)

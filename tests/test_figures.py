@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from perceptune import figures
+from perceptune.evaluation import calibrate
 
 
 def _drawn(path: Path) -> bool:
@@ -33,6 +34,41 @@ def test_a_confusion_matrix_is_drawn_even_with_an_absent_class(
     counts = np.diag(np.arange(len(names)) * 1000)
     figures.confusion(tmp_path / "confusion.png", counts, names)
     assert _drawn(tmp_path / "confusion.png")
+
+
+@pytest.mark.parametrize("count", [0, 1, 17])
+def test_a_gallery_is_drawn_of_any_number_of_samples(tmp_path: Path, count: int) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (count, 28, 28))
+    captions = [f"{n}\nline" for n in range(count)]
+    right = np.arange(count) % 2 == 0
+    picture = tmp_path / "gallery.png"
+    figures.gallery(picture, images, captions, right, title="some", columns=8)
+    assert _drawn(picture)
+
+
+@pytest.mark.parametrize("weights", [np.ones((3, 2, 2)), np.zeros((64, 8, 8))])
+def test_weights_are_drawn_even_when_all_are_zero(tmp_path: Path, weights: np.ndarray) -> None:
+    captions = [str(n) for n in range(len(weights))]
+    figures.tiles(tmp_path / "weights.png", weights, captions, title="weights")
+    assert _drawn(tmp_path / "weights.png")
+
+
+@pytest.mark.parametrize("perfect", [True, False])
+def test_calibration_and_classes_are_drawn(tmp_path: Path, perfect: bool) -> None:
+    labels = np.arange(40) % 4
+    shares = np.eye(4)[labels if perfect else 3 - labels]
+    figures.calibration(tmp_path / "calibration.png", calibrate(labels, shares))
+    scores = np.full(4, float(perfect))
+    figures.per_class(tmp_path / "per_class.png", scores, scores, scores, list("abcd"))
+    assert _drawn(tmp_path / "calibration.png")
+    assert _drawn(tmp_path / "per_class.png")
+
+
+def test_histograms_are_drawn_of_dead_units_as_well(tmp_path: Path) -> None:
+    alive = np.random.default_rng(0).normal(size=(50, 4))
+    dead = np.zeros((50, 4))
+    figures.activations(tmp_path / "activations.png", [alive, dead], [dead, dead])
+    assert _drawn(tmp_path / "activations.png")
 
 
 def test_the_user_s_own_style_is_left_alone(tmp_path: Path) -> None:

@@ -18,8 +18,14 @@ perceptune: perceptrons in NumPy, composed by Hydra, tracked in MLflow, tuned by
 
   perceptune train [OVERRIDE ...]     train one network and record it
   perceptune train -m [OVERRIDE ...]  train many: a value for each of several, or a study
+  perceptune evaluate MODEL [MODEL ...] [OVERRIDE ...]
+                                      score a network on test data; several: their mean
+  perceptune predict MODEL INPUT [--output FILE] [--probabilities]
+                                      classify a picture, a folder of them, a .npy or a CSV
+  perceptune ui                       look at runs in the browser
   perceptune info                     versions, cores, BLAS; where data and store are
 
+A MODEL is the id of a run, models:/NAME@champion, models:/NAME/VERSION, or an .npz file.
 An OVERRIDE is KEY=VALUE, as Hydra takes it:
   perceptune train data=mnist model.hidden=[256,128] optimizer=adamw optimizer.lr=2e-3
   perceptune train -m optimizer=sgd,adam seed=0,1,2
@@ -69,6 +75,27 @@ def train(arguments: list[str]) -> None:
         _in_group(run, arguments)
     else:
         run()
+
+
+def evaluate(arguments: list[str]) -> None:
+    """`perceptune evaluate`."""
+    from perceptune.commands import evaluate
+
+    evaluate.main(arguments)
+
+
+def predict(arguments: list[str]) -> None:
+    """`perceptune predict`."""
+    from perceptune.commands import predict
+
+    predict.main(arguments)
+
+
+def ui(arguments: list[str]) -> None:
+    """`perceptune ui`."""
+    from perceptune.commands import ui
+
+    ui.main(arguments)
 
 
 def info(arguments: list[str]) -> None:
@@ -177,7 +204,7 @@ def _fail(message: str, code: int = 1) -> NoReturn:
     raise SystemExit(code)
 
 
-COMMANDS = {"train": train, "info": info}
+COMMANDS = {"train": train, "evaluate": evaluate, "predict": predict, "ui": ui, "info": info}
 
 if _GROUP in os.environ:  # a job's process: it composes before it calls `_job`
     from perceptune.paths import register_resolvers

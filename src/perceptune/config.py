@@ -89,6 +89,7 @@ class Tracking:
     uri: str
     experiment: str
     figures: str
+    diagnostics: bool
 
 
 @dataclass
@@ -106,6 +107,7 @@ class Config:
     threads: int
     objective: Any
     resume: str | None
+    register: str | None
 
     def activation(self) -> Activation:
         """What hidden layers apply."""
@@ -219,6 +221,10 @@ def _check(config: Config) -> None:
             raise UserError(f"{name} must be 0 or more, got {value}")
     if not 1 <= config.threads <= _MOST_THREADS:
         raise UserError(f"threads must be from 1 to {_MOST_THREADS}, got {config.threads}")
+    if config.register is not None and not config.tracking.enabled:
+        raise UserError("register needs the store; set tracking.enabled=true")
+    if config.register is not None and (not config.register or set(config.register) & set("/:@")):
+        raise UserError(f"register must be a name without / : @, got {config.register!r}")
     if not config.objectives:
         raise UserError("objective must name at least one of " + ", ".join(OBJECTIVES))
     for objective in config.objectives:

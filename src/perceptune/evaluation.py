@@ -60,3 +60,50 @@ def score(labels: Array, probabilities: Array) -> Scores:
 
 def _ratio(part: Array, whole: Array) -> Array:
     return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Accuracy against confidence, in bins of equal width (Guo et al. 2017, arXiv:1706.04599).
+
+    Attributes:
+        confidence: (bins,) mean probability of the predicted class; 0 in an empty bin.
+        accuracy: (bins,) share of right predictions; 0 in an empty bin.
+        count: (bins,) samples.
+        error: ECE, the mean over samples of their bin's |accuracy - confidence|.
+    """
+
+    confidence: Array
+    accuracy: Array
+    count: Array
+    error: float
+
+
+def calibrate(labels: Array, probabilities: Array, bins: int = 15) -> Calibration:
+    """Compare how sure predictions are with how often they are right.
+
+    Takes `labels` (samples,) and `probabilities` (samples, classes).
+    """
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    right = probabilities.argmax(axis=1) == labels
+    place = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    count = np.bincount(place, minlength=bins)
+    sure = _ratio(np.bincount(place, confidence, bins), count)
+    accurate = _ratio(np.bincount(place, right, bins), count)
+    error = float((count * np.abs(accurate - sure)).sum() / len(labels))
+    return Calibration(sure, accurate, count, error)
+
+
+def mistakes(labels: Array, probabilities: Array) -> Array:
+    """Positions of the wrong predictions, the most confident first."""
+    wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
+    order = np.argsort(-probabilities[wrong].max(axis=1), kind="stable")
+    return wrong[order]
+
+
+def confused_pairs(confusion: Array) -> list[tuple[int, int, int]]:
+    """(true, predicted, how often) for every kind of mistake made, the most frequent first."""
+    counts = confusion.copy()
+    np.fill_diagonal(counts, 0)
+    pairs = [(int(t), int(p), int(counts[t, p])) for t, p in np.argwhere(counts)]
+    return sorted(pairs, key=lambda pair: -pair[2])

@@ -10,18 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from optuna_joblib_sweeper import current_trial
-from perceptune import figures, machine, terminal
+from perceptune import machine, terminal
+from perceptune.conclusion import conclude, log_picture
 from perceptune.config import Config, flatten, to_dict, to_yaml
-from perceptune.data.split import Part
+from perceptune.diagnostics import Diagnostics
 from perceptune.errors import UserError
-from perceptune.evaluation import Scores, score
-from perceptune.nn import checkpoint
 from perceptune.nn.fit import fit
-from perceptune.nn.layout import Array
-from perceptune.nn.network import Network
 from perceptune.tracking.run import FolderRun, Run
 from perceptune.tracking.store import Group, Place, open_run
 from perceptune.training import (
@@ -33,6 +29,8 @@ from perceptune.training import (
     start,
     take_up,
 )
+
+_UNRECORDED = ("tracking", "resume", "register")  # these change nothing about the network
 
 
 class DivergedError(UserError):
@@ -97,8 +95,11 @@ def train(config: Config, overrides: list[str], folder: Path, group: Group | Non
         with _recorded(training, name, folder, group) as run, _interruptible(training, alone):
             if training.state.epoch == 0:
                 _describe(run, training)
-            outcome = run.outcome = _run_epochs(training, run, quiet=not alone)
-            metrics = _conclude(training, run, outcome, in_trial=bool(trial))
+            watched = Diagnostics(training) if training.config.tracking.diagnostics else None
+            outcome = run.outcome = _run_epochs(training, run, watched, quiet=not alone)
+            metrics = conclude(training, run, outcome, in_trial=bool(trial))
+            if watched and training.network.widths[1:-1]:
+                log_picture(run, "activations", watched.draw)
             if training.checkpoint:
                 training.checkpoint.unlink(missing_ok=True)
     return Result(metrics, outcome, run, name, training.best.epoch, training.state.epoch)
@@ -150,7 +151,7 @@ def _recorded(training: Training, name: str, folder: Path, group: Group | None) 
 def _describe(run: Run, training: Training) -> None:
     """Record what is known before the first epoch."""
     config, network, parts = training.config, training.network, training.parts
-    settings = {k: v for k, v in to_dict(config).items() if k not in ("tracking", "resume")}
+    settings = {k: v for k, v in to_dict(config).items() if k not in _UNRECORDED}
     hidden = network.widths[1:-1]
     sizes = {f"model.width_{number}": width for number, width in enumerate(hidden, start=1)}
     run.log_params(
@@ -180,7 +181,7 @@ def keep_config(config: Config, folder: Path) -> Path:
     return path
 
 
-def _run_epochs(training: Training, run: Run, *, quiet: bool) -> str:
+def _run_epochs(training: Training, run: Run, watched: Diagnostics | None, *, quiet: bool) -> str:
     """Train to the end, or as far as it makes sense; say which: the run's outcome."""
     config, state, best, trial = training.config, training.state, training.best, current_trial()
     recipe = config.recipe()
@@ -194,7 +195,8 @@ def _run_epochs(training: Training, run: Run, *, quiet: bool) -> str:
                     f"{record.train_loss}; lower optimizer.lr={recipe.lr:g} or set train.clip_norm"
                 )
             metrics = metrics_of(record)
-            run.log_metrics(metrics, record.number)
+            inside = watched.metrics(record.lr) if watched else {}
+            run.log_metrics(metrics | inside, record.number)
             best.offer(record, state.weights)
             training.seconds += record.seconds
             training.history.append({"epoch": record.number, **metrics})
@@ -214,61 +216,6 @@ def _run_epochs(training: Training, run: Run, *, quiet: bool) -> str:
 
 def _due(last: float, interval: float | None) -> bool:
     return interval is not None and time.monotonic() - last >= interval
-
-
-def _conclude(training: Training, run: Run, outcome: str, *, in_trial: bool) -> dict[str, float]:
-    """Record the weights and the final numbers, and return these."""
-    best, network = training.best, training.network
-    final = dict(best.metrics)
-    final |= {"model/parameters": float(network.layout.size), "fit_seconds": training.seconds}
-    logged = {"best/epoch": float(best.epoch), "fit_seconds": training.seconds}
-    if "val/accuracy" in best.metrics:
-        logged["best/val_accuracy"] = best.metrics["val/accuracy"]
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        if _reads_test(training.config, outcome, in_trial):
-            scores = test_scores(network, best.theta, training.parts.test)
-            logged |= scores.metrics("test")
-            if _draws(training.config, in_trial):
-                figures.confusion(folder / "confusion.png", scores.confusion, training.data.classes)
-        run.log_metrics(logged)
-        if _draws(training.config, in_trial):
-            figures.curves(folder / "curves.png", training.history, best.epoch)
-        for picture in folder.glob("*.png"):
-            run.log_file(picture, "plots")
-        for name, theta in (("best", best.theta), ("last", training.state.weights)):
-            weights = folder / f"{name}.npz"
-            checkpoint.save_network(weights, network, theta, _notes(training))
-            run.log_file(weights, "weights")
-    return final | logged
-
-
-def _notes(training: Training) -> dict[str, Any]:
-    """What a network's file says beside its weights: enough to use it on new images."""
-    data = training.data
-    return {
-        "shape": data.shape,
-        "classes": data.classes,
-        "pixel_max": data.pixel_max,
-        "data": {"name": data.name, "digest": data.digest},
-        "epoch": training.best.epoch,
-    }
-
-
-def _draws(config: Config, in_trial: bool) -> bool:
-    wanted = config.tracking.figures
-    return config.tracking.enabled and (wanted == "all" or (wanted == "best" and not in_trial))
-
-
-def _reads_test(config: Config, outcome: str, in_trial: bool) -> bool:
-    """Every choice is made on validation samples: a trial never looks at the test set."""
-    return not in_trial and outcome != "pruned" and config.train.evaluate_test is not False
-
-
-def test_scores(network: Network, theta: Array, test: Part) -> Scores:
-    """What weights score on the test set."""
-    probabilities = network.probabilities(theta, test.images[test.rows])
-    return score(test.labels[test.rows], probabilities)
 
 
 def _name(config: Config) -> str:

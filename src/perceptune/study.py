@@ -10,10 +10,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from perceptune import experiment, figures
+from perceptune import conclusion, experiment, report
 from perceptune.config import Config, parse
+from perceptune.data.dataset import Dataset
 from perceptune.nn.checkpoint import SavedNetwork, load_network
 from perceptune.tracking import store
+from perceptune.tracking.models import fetch_weights
+from perceptune.tracking.run import Entry
 from perceptune.training import prepare
 
 
@@ -29,38 +32,52 @@ def check(composed: DictConfig) -> None:
 def crown(study: Any, best: Any, parent_run_id: str | None) -> None:
     """Read the test set, for the first time in this study: with the winner's weights.
 
+    With `register` set the winner becomes a model of that name, and its champion if it is
+    better on validation samples than the one before. A Pareto front has no winner to register.
+
     Args:
         study: the Optuna study.
         best: its best trial, or the Pareto front's trials if there are several objectives.
-        parent_run_id: the MLflow run of the study, which gets the scores.
+        parent_run_id: the MLflow run of the study, which gets scores, pictures and model.
     """
     winners: Sequence[Any] = best if isinstance(best, list) else [best]
+    several = len(winners) > 1
     for trial in winners:
-        config, saved = _weights_of(study, trial)
-        _, parts, _ = prepare(config)
-        scores = experiment.test_scores(saved.network, saved.theta, parts.test)
-        print(f"The test set, read once, for trial {trial.number}: accuracy {scores.accuracy:.4f}")
-        if parent_run_id is not None:
+        with tempfile.TemporaryDirectory() as scratch:
+            config, weights = _weights_of(study, trial, Path(scratch))
+            saved = load_network(weights)
+            data, parts, _ = prepare(config)
+            said = conclusion.predictions(data, saved.network, saved.theta, "test", parts.test)
+            scores = said.metrics("test")
+            accuracy = scores["test/accuracy"]
+            print(f"The test set, read once, for trial {trial.number}: accuracy {accuracy:.4f}")
+            if parent_run_id is None:
+                continue
             run = store.log_to(config.tracking.uri, parent_run_id)
-            several = len(winners) > 1
-            run.log_metrics(scores.metrics(f"trial_{trial.number}/test" if several else "test"))
+            run.log_metrics(said.metrics(f"trial_{trial.number}/test") if several else scores)
             if config.tracking.figures != "none":
-                name = f"confusion_{trial.number}.png" if several else "confusion.png"
-                with tempfile.TemporaryDirectory() as scratch:
-                    picture = Path(scratch) / name
-                    figures.confusion(picture, scores.confusion, saved.notes["classes"])
-                    run.log_file(picture, "plots")
+                suffix = f"_{trial.number}" if several else ""
+                report.show(run, said, suffix)
+                report.show_weights(run, saved.network, saved.theta, data.shape, suffix)
+            if not several:
+                run.log_model(weights, conclusion.example(parts), _entry(config, saved, data))
+                if run.registered:
+                    print(f"The winner is {run.registered}")
 
 
-def _weights_of(study: Any, trial: Any) -> tuple[Config, SavedNetwork]:
-    """A trial's configuration and the best weights that it met."""
+def _entry(config: Config, saved: SavedNetwork, data: Dataset) -> Entry | None:
+    if config.register is None:
+        return None
+    return Entry(config.register, saved.notes.get("val/accuracy"), data.digest, crown=True)
+
+
+def _weights_of(study: Any, trial: Any, scratch: Path) -> tuple[Config, Path]:
+    """A trial's configuration, and the file of the best weights that it met."""
     folder = Path(study.user_attrs["folder"]) / "trials" / study.study_name / str(trial.number)
     composed = OmegaConf.load(folder / "config.yaml")
     assert isinstance(composed, DictConfig)
     config = parse(composed)
     run_id = trial.user_attrs.get("mlflow_run_id")
     if run_id is None:
-        return config, load_network(folder / "weights" / "best.npz")
-    with tempfile.TemporaryDirectory() as scratch:
-        store.fetch_artifacts(config.tracking.uri, run_id, Path(scratch))
-        return config, load_network(Path(scratch) / "weights" / "best.npz")
+        return config, folder / "weights" / "best.npz"
+    return config, fetch_weights(config.tracking.uri, run_id, scratch)

@@ -60,8 +60,10 @@ def summary(result: "Result") -> str:
         rows += [
             ("run", f"{result.run.id}  {result.name}"),
             ("store", result.run.store),
-            ("look at it", f'mlflow ui --backend-store-uri "{result.run.store}"'),
         ]
+        if result.run.registered:
+            rows.append(("model", result.run.registered))
+        rows.append(("look at it", "perceptune ui"))
     return "\n".join(f"{label:>12}  {value}" for label, value in rows)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from omegaconf import OmegaConf
 
-from perceptune.config import Config, flatten, parse, to_dict
+from perceptune.config import Config, Data, flatten, parse, to_dict
 from perceptune.data import sources
 from perceptune.data.split import Split, moments, split
 from perceptune.errors import UserError
@@ -98,11 +98,7 @@ def start(config: Config, overrides: list[str]) -> Training:
 def prepare(config: Config) -> tuple[sources.Dataset, Split, Network]:
     """The data, and a network of fitting shape."""
     settings = config.data
-    data = sources.load(
-        settings.name,
-        folder=Path(settings.dir).expanduser() if settings.dir else None,
-        path=Path(settings.path).expanduser() if settings.path else None,
-    )
+    data = load_data(settings)
     parts = split(data, validation=settings.validation, seed=settings.split_seed)
     scale, shift = 1 / data.pixel_max, 0.0
     if settings.standardize:
@@ -119,6 +115,15 @@ def prepare(config: Config) -> tuple[sources.Dataset, Split, Network]:
         dtype=config.model.dtype,
     )
     return data, parts, network
+
+
+def load_data(settings: Data) -> sources.Dataset:
+    """The data set that the configuration names."""
+    return sources.load(
+        settings.name,
+        folder=Path(settings.dir).expanduser() if settings.dir else None,
+        path=Path(settings.path).expanduser() if settings.path else None,
+    )
 
 
 def resume(config: Config, overrides: list[str]) -> Training:

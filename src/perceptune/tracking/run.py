@@ -7,16 +7,36 @@ decided in `store`.
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+from perceptune.nn.layout import Array
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _LONGEST_VALUE = 6000  # characters of a parameter
 _PARAMETERS_A_BATCH = 100
+_TABLES = "mlflow.loggedArtifacts"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How a model goes into the registry.
+
+    Attributes:
+        name: the registered model's.
+        accuracy: on validation samples, if there were any; champions are compared by it.
+        digest: of the data, SHA-256; on other data an accuracy says nothing.
+        crown: whether it may become the champion.
+    """
+
+    name: str
+    accuracy: float | None
+    digest: str
+    crown: bool = False
 
 
 class Run(Protocol):
@@ -24,6 +44,7 @@ class Run(Protocol):
 
     store: str
     outcome: str
+    registered: str  # what became of its model in the registry, in words
 
     @property
     def id(self) -> str | None:
@@ -41,6 +62,12 @@ class Run(Protocol):
     def log_file(self, path: Path, folder: str = "") -> None:
         """Keep a copy of a file."""
 
+    def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Keep a table, as the JSON file `name`."""
+
+    def log_model(self, weights: Path, example: Array, entry: Entry | None) -> None:
+        """Keep a network's file as a model for others; see `tracking.models.log_model`."""
+
     def log_data(self, name: str, digest: str, origin: str, profile: Mapping[str, Any]) -> None:
         """Record which data set was used; `digest` is its SHA-256."""
 
@@ -53,6 +80,7 @@ class FolderRun:
     id: str | None = None
     store: str = "none (tracking.enabled=false)"
     outcome: str = "finished"
+    registered: str = ""
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """See `Run`."""
@@ -69,6 +97,14 @@ class FolderRun:
         target.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, target)
 
+    def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """See `Run`."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / name).write_text(_as_table(columns, rows))
+
+    def log_model(self, weights: Path, example: Array, entry: Entry | None) -> None:
+        """See `Run`."""
+
     def log_data(self, name: str, digest: str, origin: str, profile: Mapping[str, Any]) -> None:
         """See `Run`."""
 
@@ -81,6 +117,7 @@ class MlflowRun:
     id: str
     store: str
     outcome: str = "finished"
+    registered: str = ""
     logged_epochs: int = 0
     """Epochs that an earlier process has recorded already; they are not written twice."""
 
@@ -111,6 +148,21 @@ class MlflowRun:
         """See `Run`."""
         self.client.log_artifact(self.id, str(path), folder or None)
 
+    def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """See `Run`."""
+        self.client.log_text(self.id, _as_table(columns, rows), name)
+        # By this tag the UI knows which files it can show, filter and compare as tables.
+        known = json.loads(self.client.get_run(self.id).data.tags.get(_TABLES, "[]"))
+        entry = {"path": name, "type": "table"}
+        if entry not in known:
+            self.log_tags({_TABLES: json.dumps([*known, entry])})
+
+    def log_model(self, weights: Path, example: Array, entry: Entry | None) -> None:
+        """See `Run`."""
+        from perceptune.tracking.models import log_model
+
+        self.registered = log_model(self, weights, example, entry) or ""
+
     def log_data(self, name: str, digest: str, origin: str, profile: Mapping[str, Any]) -> None:
         """See `Run`."""
         from mlflow.entities import Dataset, DatasetInput
@@ -131,3 +183,8 @@ class MlflowRun:
 
 def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _as_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """The form of `mlflow.log_table`, which needs pandas for it."""
+    return json.dumps({"columns": list(columns), "data": [list(row) for row in rows]})

@@ -81,7 +81,7 @@ def open_run(
     Raises:
         UserError: the store cannot be opened, or has no such run.
     """
-    with _errors_of(place):
+    with errors_of(place):
         if run_id is None:
             client, experiment_id, parent = _prepare(place, group)
             parent_tag = {"mlflow.parentRunId": parent} if parent else {}
@@ -92,7 +92,7 @@ def open_run(
             ).info.run_id
             run = MlflowRun(client, run_id, place.uri)
         else:
-            run = _reopen(_client(place.uri), run_id, place, tags, borrowed)
+            run = _reopen(client_of(place.uri), run_id, place, tags, borrowed)
     try:
         yield run
     except BaseException as error:
@@ -111,19 +111,20 @@ def default_uri() -> str:
 
 def prepare(uri: str) -> None:
     """Make the store, if it is not there, before several processes look for it at once."""
-    with _errors_of(Place(uri, "")), _alone(uri):
-        _client(uri).search_experiments(max_results=1)
+    with errors_of(Place(uri, "")), _alone(uri):
+        client_of(uri).search_experiments(max_results=1)
 
 
-def fetch_artifacts(uri: str, run_id: str, folder: Path) -> None:
-    """Copy a run's artifacts into `folder`."""
-    with _errors_of(Place(uri, "")):
-        _client(uri).download_artifacts(run_id, "", str(folder))
+def find_experiment(place: Place) -> str | None:
+    """The experiment's id, if there is one of that name."""
+    with errors_of(place):
+        found = client_of(place.uri).get_experiment_by_name(place.experiment)
+    return str(found.experiment_id) if found else None
 
 
 def log_to(uri: str, run_id: str) -> MlflowRun:
     """A run that somebody else holds open, to write to."""
-    return MlflowRun(_client(uri), run_id, uri)
+    return MlflowRun(client_of(uri), run_id, uri)
 
 
 def artifacts_beside(uri: str) -> str | None:
@@ -138,7 +139,7 @@ def close_group(group: Group, *, failed: bool) -> None:
     if not note.exists():
         return
     parent = json.loads(note.read_text())
-    client = _client(parent["uri"])
+    client = client_of(parent["uri"])
     client.set_tag(parent["run_id"], "outcome", "failed" if failed else "finished")
     client.set_terminated(parent["run_id"], "FAILED" if failed else "FINISHED")
 
@@ -156,7 +157,7 @@ def close_dead_runs(client: "MlflowClient", experiment_id: str) -> None:
 def _prepare(place: Place, group: Group | None) -> tuple["MlflowClient", str, str | None]:
     """Client, experiment and parent."""
     with _alone(place.uri):
-        client = _client(place.uri)
+        client = client_of(place.uri)
         experiment_id = _experiment(client, place)
         close_dead_runs(client, experiment_id)
         return client, experiment_id, _parent(client, experiment_id, place, group)
@@ -176,7 +177,8 @@ def _alone(uri: str) -> Iterator[None]:
         yield
 
 
-def _client(uri: str) -> "MlflowClient":
+def client_of(uri: str) -> "MlflowClient":
+    """A client of the store; MLflow is imported here, and told to be quiet."""
     # Nothing of a user's training is reported to anyone, unless the user has said so.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -255,7 +257,7 @@ def _close(run: MlflowRun, status: str, borrowed: bool, tags: Mapping[str, str])
 
 
 @contextmanager
-def _errors_of(place: Place) -> Iterator[None]:
+def errors_of(place: Place) -> Iterator[None]:
     """A store that cannot be reached is the user's to mend."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -294,8 +296,8 @@ def contents(uri: str) -> str:
     if local and not local.exists():
         return "none yet; the first `perceptune train` makes the store"
     place = Place(uri, "")
-    with _errors_of(place):
-        client = _client(uri)
+    with errors_of(place):
+        client = client_of(uri)
         counts = []
         for experiment in client.search_experiments():
             runs = client.search_runs([experiment.experiment_id], max_results=50_000)

@@ -1,0 +1,91 @@
+"""`perceptune predict`: what new images show, by a network that was trained before."""
+
+import csv
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from perceptune import saved
+from perceptune.commands.parser import Parser
+from perceptune.data import pictures
+from perceptune.errors import UserError
+from perceptune.nn.layout import Array
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Read the images, ask the network, write a table.
+
+    Raises:
+        UserError: no such model or input, or they do not fit together.
+    """
+    parser = Parser("perceptune predict", description=__doc__)
+    parser.add_argument("model", help="a run id, a models:/ URI or an .npz file")
+    parser.add_argument("input", type=Path, help="a picture, a folder of pictures, .npy or .csv")
+    parser.add_argument("--output", type=Path, help="where to write the table; else it is shown")
+    parser.add_argument("--probabilities", action="store_true", help="a column for each class")
+    parser.add_argument("--store", help="where runs and models are; MLFLOW_TRACKING_URI by default")
+    asked = parser.parse_args(list(arguments))
+    if not asked.input.exists():
+        raise UserError(f"no file or folder {asked.input}")
+    if asked.output and not asked.output.parent.is_dir():
+        raise UserError(f"--output: no folder {asked.output.parent}")
+    from perceptune.tracking.store import default_uri
+
+    store = asked.store or os.environ.get("MLFLOW_TRACKING_URI") or default_uri()
+    network = saved.load(asked.model, store)
+    notes = network.notes
+    shape, pixel_max = tuple(notes["shape"]), notes["pixel_max"]
+    found = pictures.read(asked.input, shape, pixel_max)
+    shares = saved.mean_probabilities([network], found.images, pixel_max)
+    rows = _rows(found, shares, notes["classes"], all_of_them=asked.probabilities)
+    _write(rows, asked.output)
+
+
+def _rows(
+    found: pictures.Pictures, shares: Array, classes: Sequence[str], *, all_of_them: bool
+) -> list[list[Any]]:
+    """A header and a row an image; rows of a table are numbered as Kaggle numbers them."""
+    numbered = found.names is None
+    header = ["ImageId" if numbered else "file", "Label"]
+    if not numbered or all_of_them:
+        header.append("probability")
+    if all_of_them:
+        header += [f"p_{name}" for name in classes]
+    best, sure = shares.argmax(axis=1), shares.max(axis=1)
+    rows: list[list[Any]] = [header]
+    for position in range(len(shares)):
+        name = position + 1 if found.names is None else found.names[position]
+        row: list[Any] = [name, classes[best[position]]]
+        if len(header) > 2:
+            row.append(f"{sure[position]:.4f}")
+        if all_of_them:
+            row += [f"{share:.6f}" for share in shares[position]]
+        rows.append(row)
+    return rows
+
+
+def _write(rows: list[list[Any]], output: Path | None) -> None:
+    """All or nothing: a file appears only when it is whole."""
+
+    def put(file: TextIO) -> None:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+
+    if output is None:
+        try:
+            put(sys.stdout)
+            sys.stdout.flush()
+        except BrokenPipeError:  # `| head` has seen enough; nothing is left for the exit to flush
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
+    partial = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            put(file)
+        partial.replace(output)
+    except OSError as error:
+        raise UserError(f"cannot write {output}: {error.strerror}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    print(f"{len(rows) - 1:,} predictions in {output}")

@@ -1,0 +1,158 @@
+"""New images to be classified: pictures as people have them, or arrays as data sets have them.
+
+Knows no network, only the shape and the range of pixels that it wants.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from perceptune.data.files import reason
+from perceptune.errors import UserError
+
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+_INK = 0.2  # of the darkest stroke; what is fainter is paper, dust or JPEG's noise
+_BOX = 20 / 28  # MNIST's digits fit a box of 20 × 20 in an image of 28 × 28
+_SMALL = 20  # images below this many pixels, such as 8 × 8, are filled to their edges
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Images as a network takes them.
+
+    Attributes:
+        images: (n, height · width) uint8.
+        names: their files, or None where they are rows of a table.
+    """
+
+    images: np.ndarray
+    names: list[str] | None
+
+
+def read(path: Path, shape: Sequence[int], pixel_max: int) -> Pictures:
+    """Images of `shape` (height, width) with pixels up to `pixel_max`, from what `path` names.
+
+    A picture may have any size and be dark on light or light on dark. A folder stands for its
+    pictures, in the order of their names.
+
+    Raises:
+        UserError: it is nothing of the kind, or does not fit.
+    """
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
+        if not files:
+            raise UserError(f"{path} holds no pictures ({', '.join(_SUFFIXES)})")
+        images = np.stack([picture(file, shape, pixel_max) for file in files])
+        return Pictures(images, [file.name for file in files])
+    if path.suffix.lower() == ".npy":
+        return Pictures(_array(path, shape, pixel_max), None)
+    if path.suffix.lower() == ".csv":
+        return Pictures(_table(path, shape, pixel_max), None)
+    return Pictures(picture(path, shape, pixel_max)[None], [path.name])
+
+
+def picture(path: Path, shape: Sequence[int], pixel_max: int) -> np.ndarray:
+    """One picture as a data set would have it, (height · width) uint8.
+
+    Raises:
+        UserError: it is no picture, or there is nothing on it.
+    """
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings(), Image.open(path) as opened:
+            warnings.simplefilter("error")  # a picture that would fill the memory
+            opaque = opened.convert("RGBA")
+            page = Image.new("RGBA", opaque.size, "white")
+            page.alpha_composite(opaque)
+            grey = np.asarray(page.convert("L"), np.float32) / 255
+    except Exception as error:  # Pillow's decoders raise nearly anything
+        raise UserError(f"{path} is no picture: {reason(error)[:120]}") from None
+    edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    light = 1 - grey if np.median(edge) > 0.5 else grey  # ink is light, as in MNIST
+    light = np.clip(light - np.median(np.minimum(light, 1 - _INK)), 0, None)
+    if light.max() < 0.05:
+        raise UserError(f"{path} shows nothing: all of it has one colour")
+    light /= light.max()
+    if grey.shape != tuple(shape):
+        light = _fitted(light, shape)
+    return np.round(light * pixel_max).astype(np.uint8).ravel()
+
+
+def _fitted(light: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Cut out the ink, scale it to a box, and centre its mass, as MNIST was made.
+
+    LeCun, Cortes & Burges 1998: "normalized to fit in a 20x20 pixel box while preserving their
+    aspect ratio […] centered in a 28x28 image by computing the center of mass".
+    """
+    from PIL import Image
+
+    rows, columns = (np.flatnonzero((light > _INK).any(axis=axis)) for axis in (1, 0))
+    ink = light[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    small = min(shape) < _SMALL
+    box = [side if small else round(side * _BOX) for side in shape]
+    scale = min(box[0] / ink.shape[0], box[1] / ink.shape[1])
+    height, width = (max(1, round(side * scale)) for side in ink.shape)
+    resized = Image.fromarray(ink).resize((width, height), Image.Resampling.BOX)
+    digit = np.clip(np.asarray(resized), 0, 1)
+    if small:
+        top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
+    else:
+        mass = digit.sum()
+        across = (digit.sum(axis=0) @ np.arange(width)) / mass
+        down = (digit.sum(axis=1) @ np.arange(height)) / mass
+        top, left = round((shape[0] - 1) / 2 - down), round((shape[1] - 1) / 2 - across)
+        top = min(max(top, 0), shape[0] - height)
+        left = min(max(left, 0), shape[1] - width)
+    canvas = np.zeros(tuple(shape), np.float32)
+    canvas[top : top + height, left : left + width] = digit
+    return canvas / max(float(canvas.max()), 1e-9)
+
+
+def _array(path: Path, shape: Sequence[int], pixel_max: int) -> np.ndarray:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except Exception as error:  # a damaged header makes NumPy raise nearly anything
+        raise UserError(f"{path} is no array: {reason(error)[:120]}") from None
+    size = shape[0] * shape[1]
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "uifb":
+        raise UserError(f"{path} holds no numbers")
+    if array.shape[1:] not in ((size,), tuple(shape)) or not len(array):
+        raise UserError(
+            f"{path} has shape {array.shape}; expected (n, {size}) or (n, {shape[0]}, {shape[1]})"
+        )
+    if not (array.min() >= 0 and array.max() <= pixel_max):  # a NaN fails as well
+        raise UserError(f"{path}: pixels must be from 0 to {pixel_max}")
+    return array.reshape(len(array), size).astype(np.uint8, copy=False)
+
+
+def _table(path: Path, shape: Sequence[int], pixel_max: int) -> np.ndarray:
+    """Kaggle's test.csv: `pixel0,pixel1,…`, header optional."""
+    size = shape[0] * shape[1]
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            first = file.readline().strip().split(",")
+        header = not first[0].strip().isdigit()
+        if header and first[0].strip().lower() == "label":
+            raise UserError(f"{path} has a column 'label': that is what is to be predicted")
+        if len(first) != size:
+            raise UserError(f"{path} has {len(first)} columns, expected {size}: one a pixel")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # an empty table
+            pixels = np.loadtxt(
+                path,
+                dtype=np.uint8,
+                delimiter=",",
+                skiprows=int(header),
+                ndmin=2,
+                encoding="utf-8-sig",
+                comments=None,
+            )
+    except (ValueError, OSError, Warning) as error:
+        raise UserError(f"{path}: {reason(error)[:160]}") from None
+    if pixels.max() > pixel_max:
+        raise UserError(f"{path}: pixels must be from 0 to {pixel_max}, got {pixels.max()}")
+    return pixels

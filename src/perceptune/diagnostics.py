@@ -1,0 +1,47 @@
+"""What `tracking.diagnostics=true` records of a training: numbers by epoch and layer, a picture."""
+
+from pathlib import Path
+
+import numpy as np
+
+from perceptune import figures
+from perceptune.nn.diagnostics import answers, inspect
+from perceptune.training import Training
+
+_SAMPLES = 256
+
+
+class Diagnostics:
+    """Watches one training on one batch of its training samples, always the same."""
+
+    def __init__(self, training: Training) -> None:
+        self._training = training
+        train = training.parts.train
+        rows = np.random.default_rng(0).permutation(train.rows)[:_SAMPLES]
+        self._images = np.asarray(train.images[rows])
+        self._labels = train.labels[rows].astype(np.intp)
+        self._before = answers(training.network, training.state.theta, self._images)
+
+    def metrics(self, lr: float) -> dict[str, float]:
+        """Of every layer, by metric name: `layer_1/gradient_norm` and so on, input side first."""
+        training = self._training
+        layers = inspect(
+            training.network,
+            training.state.theta,
+            self._images,
+            self._labels,
+            training.config.recipe().optimizer,
+            training.state.optimizer,
+            lr,
+        )
+        return {
+            f"layer_{number}/{name}": value
+            for number, layer in enumerate(layers, start=1)
+            for name, value in vars(layer).items()
+            if value is not None and np.isfinite(value)
+        }
+
+    def draw(self, path: Path) -> None:
+        """Histograms of the hidden layers' activations, at the start and now."""
+        after = answers(self._training.network, self._training.state.theta, self._images)
+        figures.activations(path, self._before, after)

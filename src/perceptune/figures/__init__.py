@@ -1,0 +1,18 @@
+"""Pictures of a run, from plain arrays: one style, colours that everybody can tell apart.
+
+Knows neither runs nor networks. Uses matplotlib's figures directly: no global state, no window.
+"""
+
+from perceptune.figures.images import gallery, tiles
+from perceptune.figures.scores import calibration, confusion, per_class
+from perceptune.figures.training import activations, curves
+
+__all__ = [
+    "activations",
+    "calibration",
+    "confusion",
+    "curves",
+    "gallery",
+    "per_class",
+    "tiles",
+]

@@ -1,0 +1,85 @@
+"""Networks that were trained before, by the names that users give them.
+
+A name is an MLflow run id, a `models:/…` URI or an .npz file. Only arrays are read: no code
+that somebody put into a store is run.
+"""
+
+import math
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from perceptune.errors import UserError
+from perceptune.nn.checkpoint import SavedNetwork, load_network
+from perceptune.nn.layout import Array
+
+_NOTES = {"shape", "classes", "pixel_max"}
+
+
+def load(name: str, store: str) -> SavedNetwork:
+    """The network called `name`; runs and registered models are looked up in `store`.
+
+    Raises:
+        UserError: there is none, or its file is damaged.
+    """
+    try:
+        if name.endswith(".npz"):
+            return _checked(load_network(Path(name).expanduser()), name)
+        from perceptune.tracking.models import fetch_weights
+
+        with tempfile.TemporaryDirectory() as scratch:
+            return _checked(load_network(fetch_weights(store, name, Path(scratch))), name)
+    except FileNotFoundError:
+        raise UserError(f"no file {name}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(str(error).splitlines()[0]) from None
+
+
+def mean_probabilities(networks: Sequence[SavedNetwork], images: Array, pixel_max: int) -> Array:
+    """Mean over `networks` of their class probabilities, (images, classes).
+
+    Args:
+        networks: all for images of one shape, and for the same classes.
+        images: (images, pixels), values from 0 to `pixel_max`.
+        pixel_max: networks that were trained on another range see them scaled to theirs.
+    """
+    total = np.zeros((len(images), networks[0].network.widths[-1]))
+    for saved in networks:
+        own = saved.notes["pixel_max"]
+        scaled = images if own == pixel_max else images * np.float32(own / pixel_max)
+        total += saved.network.probabilities(saved.theta, scaled)
+    mean: Array = total / len(networks)
+    return mean
+
+
+def refuse_mixture(networks: Sequence[SavedNetwork], names: Sequence[str]) -> None:
+    """Several networks must agree on what they are shown and what they may answer."""
+    first = networks[0].notes
+    for saved, name in zip(networks[1:], names[1:], strict=True):
+        for key in ("shape", "classes"):
+            if saved.notes[key] != first[key]:
+                raise UserError(
+                    f"{name} and {names[0]} do not go together: {key} {saved.notes[key]} "
+                    f"and {first[key]}"
+                )
+
+
+def _checked(saved: SavedNetwork, name: str) -> SavedNetwork:
+    """Refuse a file whose notes do not fit its weights; they come from outside."""
+    notes, widths = saved.notes, saved.network.widths
+    try:
+        fits = (
+            notes.keys() >= _NOTES
+            and len(notes["shape"]) == 2
+            and math.prod(notes["shape"]) == widths[0]
+            and len(notes["classes"]) == widths[-1]
+            and all(isinstance(name, str) for name in notes["classes"])
+            and 0 < notes["pixel_max"] <= 255
+        )
+    except TypeError:
+        fits = False
+    if not fits:
+        raise UserError(f"{name} does not say how its network is to be used, or is damaged")
+    return saved

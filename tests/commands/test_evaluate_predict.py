@@ -1,0 +1,130 @@
+"""`evaluate` and `predict` as a user types them, on one trained network."""
+
+import csv
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from perceptune import cli
+from perceptune.data import sources
+from support import run, runs_in
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """A folder with a trained network, registered and as a file, and its run."""
+    folder = tmp_path_factory.mktemp("home")
+    run(folder, "train.epochs=10", "register=digits", "tracking.figures=none", "data.split_seed=3")
+    [record] = runs_in(folder)
+    [weights] = folder.glob("mlruns/artifacts/*/artifacts/weights/best.npz")
+    (folder / "net.npz").write_bytes(weights.read_bytes())
+    return folder, record
+
+
+@pytest.fixture
+def said(home: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch, capfd: Any) -> Any:
+    """Call the command in that folder; what it wrote, and its exit code."""
+
+    def call(*arguments: str) -> tuple[str, str, Any]:
+        monkeypatch.chdir(home[0])
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "")
+        monkeypatch.setattr(sys, "argv", ["perceptune", *arguments])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        out, err = capfd.readouterr()
+        return out, err, end.value.code
+
+    return call
+
+
+def test_all_names_of_a_network_give_its_score(home: tuple[Path, Any], said: Any) -> None:
+    folder, record = home
+    before = len(runs_in(folder))
+    accuracy = record.data.metrics["test/accuracy"]
+    for name in (record.info.run_id, "models:/digits/1", "net.npz"):
+        out, err, code = said("evaluate", name)
+        assert code == 0, err
+        assert f"accuracy  {accuracy:.4f}" in out
+    runs = runs_in(folder)[before:]
+    assert [found.data.tags["kind"] for found in runs] == ["evaluation"] * 3
+    assert {found.data.metrics["test/accuracy"] for found in runs} == {accuracy}
+    found = folder / "mlruns" / "artifacts" / runs[0].info.run_id / "artifacts"
+    assert {path.name for path in found.rglob("*.*")} >= {"mistakes.json", "mistakes.png"}
+    assert "mistakes.json" in runs[0].data.tags["mlflow.loggedArtifacts"]
+
+
+def test_several_networks_answer_with_their_mean(home: tuple[Path, Any], said: Any) -> None:
+    one, *_ = said("evaluate", "net.npz", "tracking.enabled=false")
+    two, *_ = said("evaluate", "net.npz", "net.npz", "tracking.enabled=false")
+    assert one == two
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["evaluate"], "usage"),
+        (["evaluate", "0123"], "no model 0123"),
+        (["evaluate", "models:/nothing@champion"], "no model models:/nothing"),
+        (["evaluate", "models:/digits/99"], "no model models:/digits/99"),
+        (["evaluate", "nothing.npz"], "no file nothing.npz"),
+        (["evaluate", "damaged.npz"], "is damaged"),
+        (["evaluate", "net.npz", "data=npz", "data.path=large.npz"], "takes images of 8 × 8"),
+        (["predict", "net.npz"], "required: input"),
+        (["predict", "net.npz", "nowhere.png"], "no file or folder"),
+        (["predict", "net.npz", "damaged.npz"], "is no picture"),
+        (["predict", "net.npz", "large.csv"], "expected 64"),
+        (["predict", "net.npz", "good.npy", "--output", "no/where.csv"], "no folder"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    home: tuple[Path, Any], said: Any, arguments: list[str], complaint: str
+) -> None:
+    folder, _ = home
+    (folder / "damaged.npz").write_bytes((folder / "net.npz").read_bytes()[:900])
+    (folder / "large.csv").write_text(",".join(["0"] * 784) + "\n")
+    np.save(folder / "good.npy", np.zeros((1, 64), np.uint8))
+    images, labels = np.zeros((20, 9, 9), np.uint8), np.arange(20) % 10
+    np.savez(folder / "large.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    before = sorted(folder.rglob("*")), len(runs_in(folder))
+    out, err, code = said(*arguments)
+    assert code == 1
+    assert len(err.splitlines()) == 1
+    assert complaint in err
+    assert not out
+    assert (sorted(folder.rglob("*")), len(runs_in(folder))) == before
+
+
+def test_a_table_becomes_a_submission(home: tuple[Path, Any], said: Any) -> None:
+    data = sources.load("digits")
+    rows = "".join(",".join(map(str, row)) + "\n" for row in data.images[:200])
+    (home[0] / "test.csv").write_text(",".join(f"pixel{n}" for n in range(64)) + "\n" + rows)
+    out, err, code = said("predict", "net.npz", "test.csv", "--output", "submission.csv")
+    assert code == 0, err
+    assert "200 predictions" in out
+    with (home[0] / "submission.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert [row["ImageId"] for row in table] == [str(n) for n in range(1, 201)]
+    hits = [row["Label"] == str(label) for row, label in zip(table, data.labels, strict=False)]
+    assert np.mean(hits) > 0.9
+
+
+def test_pictures_are_named_and_probabilities_sum_to_one(home: tuple[Path, Any], said: Any) -> None:
+    folder = home[0] / "pictures"
+    folder.mkdir()
+    data = sources.load("digits")
+    for number in range(20):
+        image = 255 - data.images[number].reshape(8, 8) * np.uint8(15)  # dark on light
+        Image.fromarray(image).save(folder / f"{number:02}.png")
+    out, err, code = said("predict", "net.npz", "pictures", "--probabilities")
+    assert code == 0, err
+    table = list(csv.DictReader(out.splitlines()))
+    assert [row["file"] for row in table] == [f"{n:02}.png" for n in range(20)]
+    sums = [sum(float(row[f"p_{digit}"]) for digit in range(10)) for row in table]
+    np.testing.assert_allclose(sums, 1, atol=1e-5)  # six decimals each
+    hits = [row["Label"] == str(label) for row, label in zip(table, data.labels, strict=False)]
+    assert np.mean(hits) >= 0.8

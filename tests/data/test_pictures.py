@@ -1,0 +1,136 @@
+"""Pictures as people have them become images as a data set has them; what is none is one line."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from perceptune.data.pictures import read
+from perceptune.errors import UserError
+
+SHAPE = (28, 28)
+
+
+def _drawing(
+    size: tuple[int, int] = (120, 90), at: tuple[int, int] = (20, 15), light: bool = False
+) -> Image.Image:
+    """A thick L, dark on light unless `light`."""
+    paper, ink = (5, 250) if light else (250, 5)
+    picture = Image.new("L", size, paper)
+    draw = ImageDraw.Draw(picture)
+    left, top = at
+    draw.rectangle((left, top, left + 10, top + 50), fill=ink)
+    draw.rectangle((left, top + 40, left + 30, top + 50), fill=ink)
+    return picture
+
+
+def _read(path: Path, picture: Image.Image) -> np.ndarray:
+    picture.save(path)
+    return read(path, SHAPE, 255).images[0].reshape(SHAPE)
+
+
+def test_size_place_and_polarity_of_a_drawing_make_no_difference(tmp_path: Path) -> None:
+    plain = _read(tmp_path / "a.png", _drawing())
+    moved = _read(tmp_path / "b.png", _drawing(size=(200, 300), at=(120, 200)))
+    light = _read(tmp_path / "c.png", _drawing(light=True))
+    np.testing.assert_array_equal(plain, moved)
+    np.testing.assert_array_equal(plain, light)
+    larger = _read(tmp_path / "d.png", _drawing().resize((480, 360), Image.Resampling.NEAREST))
+    # Resampling rounds the edges elsewhere, nothing more.
+    assert np.abs(plain.astype(int) - larger).mean() < 8
+
+
+def test_a_digit_fits_mnists_box_with_its_mass_in_the_middle(tmp_path: Path) -> None:
+    image = _read(tmp_path / "a.png", _drawing()).astype(float)
+    rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
+    assert max(np.ptp(rows), np.ptp(columns)) + 1 == 20
+    mass = image.sum()
+    for axis in (0, 1):
+        centre = (image.sum(axis=1 - axis) @ np.arange(28)) / mass
+        assert abs(centre - 13.5) <= 0.5
+    assert (image.min(), image.max()) == (0, 255)
+
+
+def test_transparency_and_colour_are_understood(tmp_path: Path) -> None:
+    ink = _drawing()
+    clear = Image.new("RGBA", ink.size, (0, 0, 160, 0))
+    clear.putalpha(ink.point(lambda value: 255 - value if value < 128 else 0))
+    clear.save(tmp_path / "a.png")
+    image = read(tmp_path / "a.png", SHAPE, 255).images[0].reshape(SHAPE)
+    plain = _read(tmp_path / "b.png", _drawing())
+    assert np.abs(plain.astype(int) - image).mean() < 4
+
+
+def test_an_image_of_the_right_size_is_left_as_it_is(tmp_path: Path) -> None:
+    image = np.zeros(SHAPE, np.uint8)
+    image[3:9, 4:20] = 255
+    np.testing.assert_array_equal(_read(tmp_path / "a.png", Image.fromarray(image)), image)
+
+
+def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path) -> None:
+    for name in ("b.png", "a.jpg", "notes.txt"):
+        _drawing().save(tmp_path / name, format="png")
+    found = read(tmp_path, SHAPE, 255)
+    assert found.names == ["a.jpg", "b.png"]
+    assert found.images.shape == (2, 784)
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_kaggles_table_is_read_with_and_without_header(tmp_path: Path, header: bool) -> None:
+    pixels = np.arange(12).reshape(3, 4)
+    text = "pixel0,pixel1,pixel2,pixel3\n" if header else ""
+    text += "".join(",".join(map(str, row)) + "\n" for row in pixels)
+    (tmp_path / "test.csv").write_text(text)
+    found = read(tmp_path / "test.csv", (2, 2), 16)
+    assert found.names is None
+    np.testing.assert_array_equal(found.images, pixels)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("a.png", b"hello", "is no picture"),
+        ("a.xyz", b"hello", "is no picture"),
+        ("a.csv", b"", "has 1 columns, expected 4"),
+        ("a.csv", b"1,2\n", "has 2 columns, expected 4"),
+        ("a.csv", b"pixel0,pixel1,pixel2,pixel3\n", "no data"),
+        ("a.csv", b"1,2,3,4\n1,2,3\n", "3"),
+        ("a.csv", b"1,2,3,300\n", "300"),
+        ("a.csv", b"1,2,3,17\n", "pixels must be from 0 to 16, got 17"),
+        ("a.csv", b"1,2,3,-1\n", "-1"),
+        ("a.csv", b"label,1,2,3,4\n5,1,2,3,4\n", "column 'label'"),
+        ("a.npy", b"hello", "is no array"),
+    ],
+)
+def test_what_is_no_image_is_refused_in_one_line(
+    tmp_path: Path, name: str, content: bytes, complaint: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=complaint) as refusal:
+        read(tmp_path / name, (2, 2), 16)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((3, 5)), np.zeros((0, 4)), np.full((1, 4), 17), np.full((1, 4), np.nan), -np.ones(4)],
+)
+def test_arrays_that_are_no_images_are_refused(tmp_path: Path, array: np.ndarray) -> None:
+    np.save(tmp_path / "a.npy", array)
+    with pytest.raises(UserError):
+        read(tmp_path / "a.npy", (2, 2), 16)
+
+
+def test_a_pickle_in_an_array_is_not_loaded(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(UserError, match="is no array"):
+        read(tmp_path / "a.npy", (2, 2), 16)
+
+
+def test_an_empty_folder_and_an_empty_page_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no pictures"):
+        read(tmp_path, SHAPE, 255)
+    Image.new("L", (50, 50), "white").save(tmp_path / "a.png")
+    with pytest.raises(UserError, match="shows nothing"):
+        read(tmp_path, SHAPE, 255)
