@@ -1,5 +1,6 @@
 """What `hydra.sweeper` says, checked and typed; knows nothing of how a study runs."""
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -86,6 +87,12 @@ def read_settings(raw: Mapping[str, Any]) -> Settings:
     values["sampler"] = values.get("sampler") or {"_target_": "optuna.samplers.TPESampler"}
     values["pruner"] = values.get("pruner") or {"_target_": "optuna.pruners.NopPruner"}
     values["params"] = values.get("params") or {}
+    for name in ("sampler", "pruner", "params"):
+        if not isinstance(values[name], Mapping):
+            raise SweepError(f"hydra.sweeper.{name} must be a mapping, got {values[name]!r}")
+    seed = values["sampler"].get("seed")
+    if seed is not None and not _whole(seed):
+        raise SweepError(f"hydra.sweeper.sampler.seed must be 0 or more, or null, got {seed!r}")
     values["resume_ignore"] = tuple(values.get("resume_ignore") or ())
     values["mlflow"] = MlflowSettings(**(values.get("mlflow") or {}))
     values["confirm"] = _confirm(values.get("confirm") or {})
@@ -115,12 +122,21 @@ def _directions(direction: Any) -> tuple[str, ...]:
 
 
 def _confirm(raw: Mapping[str, Any]) -> ConfirmSettings:
-    seeds = raw.get("seeds", 5)
+    top, seeds = raw.get("top", 0), raw.get("seeds", 5)
+    if not _whole(top):
+        raise SweepError(f"hydra.sweeper.confirm.top must be 0 or more, got {top!r}")
+    listed = isinstance(seeds, list) and len(seeds) > 0 and all(map(_whole, seeds))
+    if not listed and not (_whole(seeds) and seeds > 0):
+        raise SweepError(
+            f"hydra.sweeper.confirm.seeds must be a number above 0 or a list of seeds, got {seeds!r}"
+        )
     return ConfirmSettings(
-        top=int(raw.get("top", 0)),
-        seeds=int(seeds) if isinstance(seeds, int) else tuple(int(seed) for seed in seeds),
-        key=str(raw.get("key", "seed")),
+        top=top, seeds=tuple(seeds) if listed else seeds, key=str(raw.get("key", "seed"))
     )
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _n_jobs(n_jobs: int, backend: str) -> int:
@@ -140,6 +156,7 @@ def _check_ranges(settings: Settings) -> None:
         ("patience", settings.patience is None or settings.patience >= 1, "at least 1, or null"),
         ("max_retries", settings.max_retries >= 0, "at least 0"),
         ("max_failure_rate", 0 <= settings.max_failure_rate <= 1, "between 0 and 1"),
+        ("target", settings.target is None or math.isfinite(settings.target), "finite, or null"),
         (
             "backend",
             settings.backend not in ("threading", "multiprocessing"),

@@ -80,9 +80,12 @@ class Sweep:
         self.console = console
         self.keep = descendants(os.getpid())
         plan.spec.mend()
+        try:
+            plan.sweep_dir.mkdir(parents=True, exist_ok=True)
+            OmegaConf.save(config, plan.sweep_dir / "multirun.yaml")
+        except OSError as error:
+            raise SweepError(f"hydra.sweep.dir={plan.sweep_dir} can't be used: {error}") from None
         self.store = StudyStore.open(plan.spec, plan.study_name, plan.memory, plan.sweep_dir)
-        plan.sweep_dir.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(config, plan.sweep_dir / "multirun.yaml")
         self.parent: ParentRun | None = None
         self.task_function = task_function
         self.tally = Tally(plan.settings, plan.budget, self.store.trials())

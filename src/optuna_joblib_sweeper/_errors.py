@@ -1,5 +1,7 @@
 """How a sweep ends early: by a user's mistake, or by a signal."""
 
+import signal
+
 from hydra.errors import CompactHydraException
 
 
@@ -12,5 +14,5 @@ class Interrupted(BaseException):
 
     def __init__(self, signal_number: int) -> None:
         """Remember the signal, from which the exit code follows."""
-        super().__init__(signal_number)
+        super().__init__(f"by {signal.Signals(signal_number).name}")
         self.exit_code = 128 + signal_number

@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna_joblib_sweeper._config import MlflowSettings
 from optuna_joblib_sweeper._job import Job, Outcome, TrackingLink
 from optuna_joblib_sweeper._record import trials_csv
-from optuna_joblib_sweeper._study import StudyStore
+from optuna_joblib_sweeper._study import StudyStore, process_identity
 from optuna_joblib_sweeper._tally import Tally
 from optuna_joblib_sweeper._values import override_text, short_text
 
@@ -66,9 +66,10 @@ class ParentRun:
             experiment_id = _experiment(client, name, settings.artifact_location)
             run = _reopen(client, store.attrs().get("mlflow_parent"))
             if run is None:
-                tags = {"study": store.name}
+                tags = {"study": store.name, **process_identity()}
                 run = client.create_run(experiment_id, tags=tags, run_name=store.name)
                 store.set_attr("mlflow_parent", run.info.run_id)
+            store.set_attr("mlflow_uri", uri)
         parent = cls(client, uri, run, store)
         _log_params(client, parent.run_id, params)
         # A tag beside the parameter, because a resume may ask for more trials.
@@ -151,10 +152,9 @@ class ParentRun:
             self._flush()
             if reason:
                 self.client.set_tag(self.run_id, "reason", reason[:LONGEST_TAG])
-            elif status == "FINISHED":
-                tags = self.client.get_run(self.run_id).data.tags
-                if "reason" in tags:
-                    self.client.delete_tag(self.run_id, "reason")
+            self.client.set_tag(
+                self.run_id, "outcome", "finished" if status == "FINISHED" else "failed"
+            )
         finally:
             self.client.set_terminated(self.run_id, status)
 
@@ -191,6 +191,7 @@ class ChildRun:
         if run is None:
             name = " ".join([str(trial.number), *(short_text(k, v) for k, v in decoded.items())])
             tags[MLFLOW_PARENT_RUN_ID] = link.parent_run_id
+            tags |= process_identity()
             run = client.create_run(link.experiment_id, tags=tags, run_name=name[:250])
             if link.log_params:
                 _log_params(client, run.info.run_id, decoded)
@@ -290,6 +291,10 @@ def _reopen(client: MlflowClient, run_id: str | None) -> Run | None:
         if run.info.lifecycle_stage != "active":
             return None
         client.update_run(run_id, status="RUNNING")
+        owner = [RunTag(key, value) for key, value in process_identity().items()]
+        client.log_batch(run_id, tags=owner)
+        for stale in {"outcome", "reason"} & set(run.data.tags):
+            client.delete_tag(run_id, stale)
     except MlflowException:
         return None
     return run

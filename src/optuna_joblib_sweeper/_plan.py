@@ -17,6 +17,7 @@ from optuna_joblib_sweeper._compose import Composer, check_space
 from optuna_joblib_sweeper._config import DEFAULT_TRIALS, Settings, fixed_part, read_settings
 from optuna_joblib_sweeper._confirm import fresh_seeds
 from optuna_joblib_sweeper._errors import SweepError
+from optuna_joblib_sweeper._pool import check_backend
 from optuna_joblib_sweeper._samplers import check_samplers
 from optuna_joblib_sweeper._space import Space
 from optuna_joblib_sweeper._space_syntax import read_plan
@@ -88,6 +89,7 @@ def make_plan(
     look_up = partial(_look_up, config, choices)
     plan = read_plan(settings.params, arguments, context.config_loader, look_up)
     check_samplers(settings)
+    check_backend(settings.backend)
     points = len(plan.space.grid()) if settings.is_grid else None
     composer = Composer(context, config, plan.fixed)
     base = check_space(composer, plan.space, hooks.check)

@@ -11,6 +11,8 @@ from joblib._parallel_backends import LokyBackend
 from joblib.executor import get_memmapping_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from optuna_joblib_sweeper._errors import SweepError
+
 
 class WorkerDiedError(Exception):
     """A worker process ended in the middle of a task; joblib has closed the whole pool."""
@@ -30,6 +32,22 @@ class _OneLoky(LokyBackend):  # type: ignore[misc]
         )
         self.parallel = parallel
         return 2
+
+
+def check_backend(name: str) -> None:
+    """Refuse a backend that joblib does not know, or whose package is not installed.
+
+    Raises:
+        SweepError: with joblib's own reason.
+    """
+    if name == "sequential":
+        return
+    try:
+        with parallel_config(backend=name):
+            pass
+    except Exception as error:
+        reason = str(error).splitlines()[0]
+        raise SweepError(f"hydra.sweeper.backend={name} can't be used: {reason}") from None
 
 
 def stream(

@@ -1,12 +1,14 @@
 """Optuna's samplers and pruners from their configs, seeded a trial at a time."""
 
+import inspect
+import logging
 import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
@@ -16,6 +18,8 @@ from optuna.trial import FrozenTrial
 
 from optuna_joblib_sweeper._config import Settings
 from optuna_joblib_sweeper._errors import SweepError
+
+log = logging.getLogger(__name__)
 
 # Samplers that walk one fixed sequence: another seed a trial would walk another one each time.
 _CONSTANT_SEED = ("QMCSampler",)
@@ -125,8 +129,24 @@ def check_samplers(settings: Settings) -> None:
         raise SweepError(f"{name} takes one objective, got {len(settings.directions)}; use nsgaii")
 
 
+def _fitting(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` without knobs that its class lacks: those of another choice that it replaced.
+
+    A file that chooses a pruner and sets its knobs is overruled by `hydra/sweeper/pruner=none` on
+    the command line, but Hydra merges the knobs into the new choice.
+    """
+    known = inspect.signature(get_class(str(config["_target_"]))).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        return dict(config)
+    lost = [key for key in config if key not in known and not key.startswith("_")]
+    for key in lost:
+        log.info("%s has no knob %s: left out", config["_target_"], key)
+    return {key: value for key, value in config.items() if key not in lost}
+
+
 def _instantiate(config: Mapping[str, Any], kind: type[Any], group: str) -> Any:
     try:
+        config = _fitting(config)
         with warnings.catch_warnings():
             # Half of Optuna is experimental, and would say so at every trial.
             warnings.simplefilter("ignore", ExperimentalWarning)

@@ -56,6 +56,8 @@ class Parameter:
             for choice, value in zip(self.distribution.choices, self.values, strict=True):
                 if type(choice) is type(suggested) and choice == suggested:
                     return value
+        if isinstance(self.distribution, FloatDistribution) and self.distribution.step:
+            return float(f"{suggested:.12g}")  # 0.3, where three steps of 0.1 make a hair more
         return suggested
 
     def suggest(self, trial: BaseTrial) -> Any:

@@ -67,10 +67,17 @@ class StorageSpec:
         if self.journal is None:
             yield
             return
-        self.journal.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(f"{self.journal}.driver")
         try:
+            if self.journal.is_dir():
+                raise IsADirectoryError(f"{self.journal} is a folder")
+            self.journal.parent.mkdir(parents=True, exist_ok=True)
+            self.journal.open("ab").close()  # told now, not by a lock that waits for ever
             lock.acquire(timeout=0)
+        except OSError as error:
+            raise SweepError(
+                f"hydra.sweeper.storage={self.journal} can't be used: {error}"
+            ) from None
         except Timeout:
             raise SweepError(
                 f"{self.journal} is in use by another sweep; wait for it, or set "

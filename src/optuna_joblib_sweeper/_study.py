@@ -177,6 +177,17 @@ def driver_id() -> str:
     return f"{platform.node()}:{_boot_id()}:{os.getpid()}:{_start_time(os.getpid())}"
 
 
+def process_identity() -> dict[str, str]:
+    """The same as tags of an MLflow run, by which its store can be cleared of dead runs."""
+    start = _start_time(os.getpid())
+    return {
+        "pid": str(os.getpid()),
+        "process_start": start if start.isdigit() else "",
+        "host": platform.node(),
+        "boot_id": _boot_id(),
+    }
+
+
 def driver_lives(driver: str) -> bool:
     """Whether that process still runs; True for another machine's, of which nothing is known."""
     node, _, rest = driver.partition(":")

@@ -176,6 +176,8 @@ def _without_traceback(command: Any, arguments: list[str]) -> int:
             raise
         if isinstance(error, UserError):
             _fail(str(error))
+        if isinstance(error, OSError):
+            _fail(str(error))
         if isinstance(error, MemoryError):
             _fail(f"out of memory: {error}; lower model.hidden or train.batch_size")
         if isinstance(error, HydraException | OmegaConfBaseException) or _raised_by_hydra(error):
@@ -192,7 +194,7 @@ def _raised_by_hydra(error: BaseException) -> bool:
     while trace and trace.tb_next:
         trace = trace.tb_next
     place = trace.tb_frame.f_globals.get("__name__", "") if trace else ""
-    return place.partition(".")[0] in ("hydra", "omegaconf", "antlr4")
+    return place.partition(".")[0] in ("hydra", "omegaconf", "antlr4", "joblib")
 
 
 def _terminate(number: int, frame: Any) -> NoReturn:

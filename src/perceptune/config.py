@@ -4,6 +4,7 @@
 Values and their comments stand in `conf/`; what names mean stands in the tables of `nn`.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -234,7 +235,7 @@ def _check(config: Config) -> None:
 
 def _check_validation(config: Config) -> None:
     share = config.data.validation
-    if not share >= 0 or (share >= 1 and share != int(share)):
+    if not 0 <= share < math.inf or (share >= 1 and share != int(share)):
         raise UserError(
             f"data.validation must be a share in [0, 1) or a whole number ≥ 1, got {share}"
         )

@@ -1,6 +1,7 @@
 """Where the configuration lies, and what its files may ask of Python by `${perceptune.…:}`."""
 
 from pathlib import Path
+from typing import Any
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -23,4 +24,12 @@ def register_resolvers() -> None:
     register = OmegaConf.register_new_resolver
     register("perceptune.root", lambda: str(root()), replace=True)
     register("perceptune.store", default_uri, replace=True)
+    register("perceptune.direction", _direction, replace=True)
     register("perceptune.artifacts", artifacts_beside, replace=True)
+
+
+def _direction(objective: Any) -> Any:
+    """Which way a study goes for `objective`, one name or a list of them."""
+    if isinstance(objective, str):
+        return "maximize" if objective.endswith("accuracy") else "minimize"
+    return [_direction(name) for name in objective]

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from perceptune import conclusion, experiment, report
 from perceptune.config import Config, parse
 from perceptune.data.dataset import Dataset
+from perceptune.errors import UserError
 from perceptune.nn.checkpoint import SavedNetwork, load_network
 from perceptune.tracking import store
 from perceptune.tracking.models import fetch_weights
@@ -21,12 +22,21 @@ from perceptune.training import prepare
 
 
 def check(composed: DictConfig) -> None:
-    """Refuse a configuration before the study exists.
+    """Refuse a configuration before the study exists: each trial of it would fail.
 
     Raises:
-        UserError: see `config.parse`; or it would have trials read the test set.
+        UserError: see `config.parse` and `data.sources.load`; or it would have trials read the
+            test set, go on with another run, or return what they do not measure.
     """
-    experiment.refuse_test(parse(composed))
+    config = parse(composed)
+    experiment.refuse_test(config)
+    if config.resume is not None:
+        raise UserError("resume is for one training; a study goes on by its own command")
+    if config.data.validation == 0 and any(name.startswith("val/") for name in config.objectives):
+        raise UserError(
+            f"objective={config.objective} needs validation samples; set data.validation above 0"
+        )
+    prepare(config)
 
 
 def crown(study: Any, best: Any, parent_run_id: str | None) -> None:
@@ -53,7 +63,8 @@ def crown(study: Any, best: Any, parent_run_id: str | None) -> None:
             print(f"The test set, read once, for trial {trial.number}: accuracy {accuracy:.4f}")
             if parent_run_id is None:
                 continue
-            run = store.log_to(config.tracking.uri, parent_run_id)
+            # A study may go on in another store than the one that its first trials are in.
+            run = store.log_to(study.user_attrs["mlflow_uri"], parent_run_id)
             run.log_metrics(said.metrics(f"trial_{trial.number}/test") if several else scores)
             if config.tracking.figures != "none":
                 suffix = f"_{trial.number}" if several else ""

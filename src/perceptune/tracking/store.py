@@ -7,10 +7,12 @@ exit hooks and global state.
 import json
 import logging
 import os
+import sqlite3
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,8 +107,15 @@ def open_run(
 
 
 def default_uri() -> str:
-    """The store that is used where no other is named: below the current folder."""
-    return f"sqlite:///{Path.cwd()}/mlruns/mlflow.db"
+    """The store that is used where no other is named: below the current folder.
+
+    Raises:
+        UserError: the folder's name holds what a URI gives another meaning.
+    """
+    folder = str(Path.cwd())
+    if "?" in folder or "%" in folder:
+        raise UserError(f"a store cannot be below {folder!r}: rename it, or set tracking.uri")
+    return f"sqlite:///{folder}/mlruns/mlflow.db"
 
 
 def prepare(uri: str) -> None:
@@ -172,8 +181,13 @@ def _alone(uri: str) -> Iterator[None]:
         return
     from filelock import FileLock
 
+    if local.is_dir():
+        raise IsADirectoryError(f"{local} is a folder")
     local.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{local}.lock"):
+        # MLflow would try for minutes to open what SQLite refuses at once.
+        with closing(sqlite3.connect(local)) as database:
+            database.execute("PRAGMA schema_version")
         yield
 
 
@@ -243,6 +257,8 @@ def _reopen(
             if stale in found.data.tags:
                 client.delete_tag(run_id, stale)
         tags = {**tags, **machine.identity()}
+    else:
+        tags = {**_context_tags(), **tags}
     history = client.get_metric_history(run_id, "train/loss")
     run = MlflowRun(client, run_id, place.uri)
     run.logged_epochs = max((entry.step for entry in history), default=0)
@@ -270,9 +286,11 @@ def errors_of(place: Place) -> Iterator[None]:
 
 
 def _sqlite_file(uri: str) -> Path | None:
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+    path = uri.removeprefix("sqlite:///").partition("?")[0]
+    return Path(path) if uri.startswith("sqlite:///") else None
 
 
+@cache
 def _context_tags() -> dict[str, str]:
     """What MLflow's own `start_run` would note, and the version."""
     commit = subprocess.run(
