@@ -128,7 +128,7 @@ def _confirm(raw: Mapping[str, Any]) -> ConfirmSettings:
     listed = isinstance(seeds, list) and len(seeds) > 0 and all(map(_whole, seeds))
     if not listed and not (_whole(seeds) and seeds > 0):
         raise SweepError(
-            f"hydra.sweeper.confirm.seeds must be a number above 0 or a list of seeds, got {seeds!r}"
+            f"hydra.sweeper.confirm.seeds must be above 0, or a list of seeds, got {seeds!r}"
         )
     return ConfirmSettings(
         top=top, seeds=tuple(seeds) if listed else seeds, key=str(raw.get("key", "seed"))

@@ -152,9 +152,8 @@ class ParentRun:
             self._flush()
             if reason:
                 self.client.set_tag(self.run_id, "reason", reason[:LONGEST_TAG])
-            self.client.set_tag(
-                self.run_id, "outcome", "finished" if status == "FINISHED" else "failed"
-            )
+            outcome = "finished" if status == "FINISHED" else "failed"
+            self.client.set_tag(self.run_id, "outcome", outcome)
         finally:
             self.client.set_terminated(self.run_id, status)
 

@@ -74,14 +74,14 @@ class StorageSpec:
             self.journal.parent.mkdir(parents=True, exist_ok=True)
             self.journal.open("ab").close()  # told now, not by a lock that waits for ever
             lock.acquire(timeout=0)
-        except OSError as error:
-            raise SweepError(
-                f"hydra.sweeper.storage={self.journal} can't be used: {error}"
-            ) from None
         except Timeout:
             raise SweepError(
                 f"{self.journal} is in use by another sweep; wait for it, or set "
                 f"hydra.sweeper.storage to another file"
+            ) from None
+        except OSError as error:  # after Timeout, which is one as well
+            raise SweepError(
+                f"hydra.sweeper.storage={self.journal} can't be used: {error}"
             ) from None
         try:
             yield
