@@ -74,6 +74,35 @@ BAD = [
 ]
 
 
+STUDY = ["train", "-m", "sweeps=digits"]
+BAD += [
+    [*STUDY, "hydra.sweeper.n_trials=0"],
+    [*STUDY, "hydra.sweeper.n_jobs=x"],
+    [*STUDY, "hydra.sweeper.backend=nope"],
+    [*STUDY, "hydra.sweeper.target=nan"],
+    [*STUDY, "hydra.sweeper.confirm.top=-1"],
+    [*STUDY, "hydra.sweeper.confirm.seeds=0"],
+    [*STUDY, "hydra.sweeper.confirm.seeds=x"],
+    [*STUDY, "hydra.sweeper.sampler.seed=x"],
+    [*STUDY, "hydra.sweeper.sampler.seed=-1"],
+    [*STUDY, "hydra.sweeper.params=abc"],
+    [*STUDY, "hydra.sweeper.storage=/proc/x/j"],
+    [*STUDY, "hydra.sweeper.storage=/tmp"],
+    [*STUDY, "hydra.sweep.dir=/proc/x"],
+    [*STUDY, "objective=[val/accuracy,val/loss]", "hydra.sweeper.direction=up"],
+    [*STUDY, "data.validation=0"],
+    [*STUDY, "resume=abc"],
+    [*STUDY, "data=csv", "data.path=/nowhere"],
+    [*STUDY, "train.evaluate_test=true"],
+    [*STUDY, "model.nothing=choice(1,2)"],
+    [*STUDY, "model.init=choice(foo,he_normal)"],
+    ["train", "tracking.uri=sqlite:////tmp"],
+    ["train", "hydra.run.dir=/proc/x", "tracking.enabled=false"],
+    ["train", "data.validation=inf"],
+    ["train", "-m", "seed=1,2", "hydra.launcher.n_jobs=0", "tracking.enabled=false"],
+]
+
+
 @pytest.mark.parametrize("arguments", BAD, ids=" ".join)
 def test_a_mistake_ends_in_a_message_without_traceback(
     arguments: list[str],
@@ -93,6 +122,22 @@ def test_a_mistake_ends_in_a_message_without_traceback(
     assert "Traceback" not in said.err + said.out
     assert said.err.strip()
     assert not list(tmp_path.glob("mlruns/mlflow.db")) or not runs_in(tmp_path)
+    journal = tmp_path / "mlruns" / "optuna.journal"
+    assert not journal.exists() or not journal.read_bytes()
+
+
+@pytest.mark.parametrize("folder", ["qu?est", "pct%20x"])
+def test_a_folder_that_no_store_can_name_is_refused(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / folder)
+    monkeypatch.setattr(sys, "argv", ["perceptune", "train"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 1
+    assert "rename it, or set tracking.uri" in capfd.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [folder]
 
 
 def test_a_multirun_on_a_fresh_store_nests_its_jobs(perceptune: Perceptune, tmp_path: Path) -> None:

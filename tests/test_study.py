@@ -58,7 +58,10 @@ def test_a_study_in_the_store(perceptune: Perceptune, tmp_path: Path) -> None:
         assert child.data.tags["study"] == "digits"
         assert child.data.params["train.epochs"] == "3"
         assert child.data.tags["outcome"] in ("finished", "pruned")
+        assert set(child.data.tags) >= {"pid", "host", "boot_id", "perceptune.version"}
     assert parent.data.metrics["test/accuracy"] > 0.5
+    assert parent.data.tags["outcome"] == "finished"
+    assert set(parent.data.tags) >= {"pid", "host", "boot_id", "process_start"}
 
     [results] = tmp_path.glob("mlruns/hydra/*/*/optimization_results.yaml")
     found = yaml.safe_load(results.read_text())
@@ -74,6 +77,21 @@ def test_a_study_in_the_store(perceptune: Perceptune, tmp_path: Path) -> None:
     ]
     assert run.data.metrics["best/val_accuracy"] == found["best_value"]
     assert run.data.metrics["test/accuracy"] == parent.data.metrics["test/accuracy"]
+
+
+@pytest.mark.slow
+def test_the_direction_follows_from_the_objective_and_a_pruner_can_be_swapped(
+    perceptune: Perceptune, tmp_path: Path
+) -> None:
+    answer = perceptune(
+        *("train", "-m", "sweeps=digits", "objective=val/loss", "hydra/sweeper/pruner=none"),
+        *("hydra.sweeper.n_trials=5", "train.epochs=3", "tracking.enabled=false"),
+    )
+    assert answer.returncode == 0, answer.stderr
+    table = answer.stdout.partition("trial ")[2].splitlines()[1:6]
+    values = [float(line.split()[1]) for line in table]
+    assert values == sorted(values)
+    assert len(set(values)) > 1
 
 
 def _study(folder: Path) -> "subprocess.Popen[str]":
