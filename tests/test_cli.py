@@ -112,9 +112,6 @@ def test_a_mistake_ends_in_a_message_without_traceback(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["perceptune", *arguments])
-    for name in ("HYDRA_FULL_ERROR", cli._GROUP):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
     with pytest.raises(SystemExit) as end:
         cli.main()
     said = capfd.readouterr()

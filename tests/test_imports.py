@@ -42,7 +42,7 @@ ALLOWED = {
 # The only files that may import a package.
 ONLY = {
     "mlflow": ("perceptune/tracking", "perceptune/model.py", "optuna_joblib_sweeper/_mlflow"),
-    "matplotlib": ("perceptune/figures.py", "optuna_joblib_sweeper/_plots.py"),
+    "matplotlib": ("perceptune/figures/", "optuna_joblib_sweeper/_plots.py"),
     "jax": ("perceptune/backends/jax.py",),
     "keras": ("perceptune/backends/keras.py",),
     "sklearn": ("perceptune/backends/sklearn.py",),

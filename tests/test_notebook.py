@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import nbformat
+import pytest
 from nbclient import NotebookClient
 
 from perceptune import paths
@@ -10,6 +11,7 @@ from perceptune import paths
 NOTEBOOK = paths.root() / "notebooks" / "walkthrough.ipynb"
 
 
+@pytest.mark.slow
 def test_the_walkthrough_runs_from_top_to_bottom(tmp_path: Path) -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells)

@@ -147,8 +147,10 @@ def print_table(
         table.add_column("value" if len(best[0].values) == 1 else f"value {index}", justify="right")
     if confirmed is not None:
         table.add_column("confirmed", justify="right")
-    for key in keys:
-        table.add_column(key.lstrip("+"), overflow="fold")
+    leaves = [key.rsplit(".", 1)[-1] for key in keys]
+    for key, leaf in zip(keys, leaves, strict=True):
+        # Whole keys would not fit beside each other; the last word does where it is clear.
+        table.add_column(leaf if leaves.count(leaf) == 1 else key.lstrip("+"), overflow="fold")
     for trial in best:
         row = [str(trial.number), *(f"{value:.6g}" for value in trial.values)]
         if confirmed is not None:

@@ -149,6 +149,7 @@ def _in_group(run: Any, arguments: list[str]) -> None:
             run()
             failed = False
         finally:
+            del os.environ[_GROUP]
             close_group(group, failed=failed)
 
 
@@ -185,6 +186,9 @@ def _without_traceback(command: Any, arguments: list[str]) -> int:
             of_omegaconf = type(cause).__module__.startswith("omegaconf")
             _fail(f"{error}\n{cause}" if of_omegaconf else str(error))
         raise
+    finally:
+        if not wants_all:
+            del os.environ["HYDRA_FULL_ERROR"]
     return 0
 
 
