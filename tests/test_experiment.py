@@ -88,7 +88,7 @@ def test_tags_data_and_artifacts_are_complete(finished: tuple[Path, Any]) -> Non
     assert set(tags) >= TAGS
     assert tags["outcome"] == "finished"
     assert tags["perceptune.version"] == __version__
-    assert record.info.run_name == "adam lr=0.001 [16] relu"
+    assert record.info.run_name == "adam lr=0.001 [16] relu epochs=3"
     assert record.info.status == "FINISHED"
     [data] = record.inputs.dataset_inputs
     assert data.dataset.name == "digits"

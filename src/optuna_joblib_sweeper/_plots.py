@@ -34,7 +34,8 @@ def study_figures(study: Study) -> Iterator[tuple[str, Any]]:
             wanted["importances"] = plots.plot_param_importances
     for name, plot in wanted.items():
         try:
-            with warnings.catch_warnings():
+            # Optuna sets a style of its own for the whole process: the app's pictures keep theirs.
+            with matplotlib.rc_context(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # each is experimental, and says so each time
                 axes = plot(study)
                 figure = (axes.ravel()[0] if hasattr(axes, "ravel") else axes).figure

@@ -90,7 +90,7 @@ def train(config: Config, overrides: list[str], folder: Path, group: Group | Non
             training.checkpoint = folder / "checkpoint.npz"
             take_up(training)
             keep_config(training.config, folder)  # for `study.crown`
-        name = _name(training.config)
+        name = _name(training.config, training.overrides)
         alone = not trial and group is None
         with _recorded(training, name, folder, group) as run, _interruptible(training, alone):
             if training.state.epoch == 0:
@@ -218,8 +218,17 @@ def _due(last: float, interval: float | None) -> bool:
     return interval is not None and time.monotonic() - last >= interval
 
 
-def _name(config: Config) -> str:
-    """What is particular about a run, short enough for a list: `adam lr=0.001 [128,64] relu`."""
+def _name(config: Config, overrides: list[str]) -> str:
+    """What is particular about a run: `adam lr=0.001 [128,64] relu`, and what else was changed."""
     hidden = ",".join(map(str, config.model.hidden))
     optimizer = config.optimizer
-    return f"{optimizer['name']} lr={optimizer['lr']:g} [{hidden}] {config.model.activation}"
+    name = f"{optimizer['name']} lr={optimizer['lr']:g} [{hidden}] {config.model.activation}"
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if key not in _NAMED and not key.startswith("tracking"):
+            name += f" {key.rpartition('.')[2]}={value}"
+    return name[:_LONGEST_NAME]
+
+
+_LONGEST_NAME = 200
+_NAMED = ("optimizer", "optimizer.lr", "model.hidden", "model.activation", "resume", "register")

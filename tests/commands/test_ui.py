@@ -125,7 +125,7 @@ def _ids(folder: Path) -> dict[str, Any]:
     return {record.info.run_name: record for record in runs_in(folder)}
 
 
-NAMES = ("adam lr=0.001 [128,64] relu", "sgd lr=0.1 [32] tanh")
+NAMES = ("adam lr=0.001 [128,64] relu epochs=12", "sgd lr=0.1 [32] tanh epochs=12")
 
 
 @pytest.mark.browser

@@ -24,10 +24,11 @@ _STYLE: Any = {  # matplotlib's type for it lists every setting there is
 @contextmanager
 def drawn(path: Path, width: float, height: float) -> Iterator["Figure"]:
     """A figure in the common style, `width` × `height` inches, written to `path` at the end."""
-    import matplotlib as mpl
+    from matplotlib import style
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(_STYLE):
+    # From the defaults, so that pictures look alike whatever another library has set.
+    with style.context(["default", _STYLE]):
         figure = Figure(figsize=(width, height), layout="constrained", dpi=110)
         yield figure
         figure.savefig(path)
