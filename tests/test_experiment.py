@@ -244,6 +244,7 @@ def test_a_killed_run_is_resumed_in_place_to_the_same_bits(tmp_path: Path) -> No
         run(killed, f"resume={record.info.run_id}")
 
 
+@pytest.mark.slow
 def test_the_next_start_closes_the_dead_and_leaves_the_living_alone(tmp_path: Path) -> None:
     dead, living = _started(tmp_path, *LONG), None
     try:

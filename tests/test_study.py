@@ -140,6 +140,7 @@ def _steps(folder: Path, run: Any) -> list[int]:
     return [entry.step for entry in history]
 
 
+@pytest.mark.slow
 def test_a_wrong_space_and_a_changed_study_are_refused_in_words(
     perceptune: Perceptune, tmp_path: Path
 ) -> None:

@@ -98,7 +98,10 @@ def test_driver_and_workers_killed_at_once_resume(app: App, started: Start) -> N
 
 @pytest.mark.parametrize(
     ("number", "code", "whole_group"),
-    [(signal.SIGINT, 130, True), (signal.SIGTERM, 143, False)],
+    [
+        (signal.SIGINT, 130, True),
+        pytest.param(signal.SIGTERM, 143, False, marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_ends_everything_at_once_and_leaves_nothing_running(
     app: App, started: Start, number: signal.Signals, code: int, whole_group: bool
@@ -174,6 +177,7 @@ def test_a_second_driver_on_the_same_journal_is_refused(app: App, started: Start
     assert "Traceback" not in second.stderr
 
 
+@pytest.mark.slow
 def test_a_torn_journal_and_stale_locks_are_mended(app: App) -> None:
     app.run("hydra.sweeper.n_trials=2")
     journal = app.folder / "optuna.journal"
