@@ -38,6 +38,7 @@ images, labels = (np.load(name) for name in ("images.npy", "labels.npy"))
 """
 
 
+@pytest.mark.slow
 def test_the_model_takes_all_forms_of_images_without_perceptune(
     trained: tuple[Path, Any], tmp_path: Path
 ) -> None:
@@ -86,6 +87,7 @@ def test_no_file_of_the_model_is_a_pickle(trained: tuple[Path, Any]) -> None:
     assert all("==" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_the_champion_is_replaced_only_by_a_better_one_on_the_same_data(
     trained: tuple[Path, Any],
 ) -> None:

@@ -63,7 +63,8 @@ def test_a_worker_killed_from_outside_twice_costs_two_retries(app: App, started:
     assert app.states() == ["COMPLETE"] * 8
 
 
-@pytest.mark.parametrize("n_jobs", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("n_jobs", [1, 2])
 def test_a_killed_driver_takes_its_workers_along_and_the_same_command_goes_on(
     app: App, started: Start, n_jobs: int
 ) -> None:
