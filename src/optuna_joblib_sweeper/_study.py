@@ -16,7 +16,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.study import Study, StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from optuna_joblib_sweeper._errors import SweepError
 from optuna_joblib_sweeper._storage import StorageSpec
@@ -132,8 +132,9 @@ class StudyStore:
                     return self.storage.get_trial(trial._trial_id)
             if number is not None or (budget is not None and len(trials) >= budget):
                 return None
-            trial_id = self.storage.create_new_trial(self.study_id)
-            self.storage.set_trial_user_attr(trial_id, "driver", driver)
+            # Born with its owner: a worker killed between two writes would leave nobody's trial.
+            owned = create_trial(state=TrialState.RUNNING, user_attrs={"driver": driver})
+            trial_id = self.storage.create_new_trial(self.study_id, template_trial=owned)
             return self.storage.get_trial(trial_id)
 
     def _start(self, trial: FrozenTrial) -> bool:
