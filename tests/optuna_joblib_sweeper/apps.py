@@ -81,7 +81,7 @@ class App:
 
     def run(self, *overrides: str, ok: bool = True) -> "subprocess.CompletedProcess[str]":
         done = subprocess.run(
-            self.command(*overrides), cwd=self.folder, capture_output=True, text=True, timeout=120
+            self.command(*overrides), cwd=self.folder, capture_output=True, text=True, timeout=300
         )
         if ok:
             assert done.returncode == 0, done.stdout + done.stderr
