@@ -22,7 +22,11 @@ from optuna_joblib_sweeper._engine import Engine
 from optuna_joblib_sweeper._errors import Interrupted, SweepError
 from optuna_joblib_sweeper._job import Job, Outcome
 from optuna_joblib_sweeper._plan import SweepPlan, make_plan
-from optuna_joblib_sweeper._processes import descendants, signals_interrupt
+from optuna_joblib_sweeper._processes import (
+    descendants,
+    interrupts_wait,
+    signals_interrupt,
+)
 from optuna_joblib_sweeper._progress import Display
 from optuna_joblib_sweeper._record import parent_params
 from optuna_joblib_sweeper._resolvers import shippable_resolvers
@@ -105,8 +109,9 @@ class Sweep:
     @contextmanager
     def _tracked(self) -> Iterator[None]:
         """Hold the parent run open, and close it with what really happened."""
-        self._open_parent()
         try:
+            with interrupts_wait():
+                self._open_parent()
             yield
         except BaseException as error:
             if self.parent is not None:

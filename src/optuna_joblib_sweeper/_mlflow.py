@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from optuna_joblib_sweeper._config import MlflowSettings
 from optuna_joblib_sweeper._job import Job, Outcome, TrackingLink
+from optuna_joblib_sweeper._processes import interrupts_wait
 from optuna_joblib_sweeper._record import trials_csv
 from optuna_joblib_sweeper._study import StudyStore, process_identity
 from optuna_joblib_sweeper._tally import Tally
@@ -88,6 +89,7 @@ class ParentRun:
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self._flush()
 
+    @interrupts_wait()
     def _flush(self) -> None:
         finite = [metric for metric in self._pending if abs(metric.value) < float("inf")]
         for start in range(0, len(finite), 1000):
@@ -95,6 +97,7 @@ class ParentRun:
         self._pending = []
         self._flushed = time.monotonic()
 
+    @interrupts_wait()
     def close_children(self) -> None:
         """Close the runs that dead workers left open, by what became of their trials."""
         trials = {(self.store.name, trial.number): trial for trial in self.store.trials()}
@@ -118,6 +121,7 @@ class ParentRun:
             if not token:
                 return
 
+    @interrupts_wait()
     def log_results(
         self,
         best: FrozenTrial | None,
@@ -146,6 +150,7 @@ class ParentRun:
             for name, figure in study_figures(self.store.study()):
                 self.client.log_figure(self.run_id, figure, f"plots/{name}.png")
 
+    @interrupts_wait()
     def close(self, status: str, reason: str | None = None) -> None:
         """End the run with what really happened: FINISHED, FAILED or KILLED."""
         try:

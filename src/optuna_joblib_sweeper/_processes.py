@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -70,7 +71,10 @@ def _is_alive(pid: int) -> bool:
 
 @contextmanager
 def signals_interrupt() -> Iterator[None]:
-    """While inside, SIGINT and SIGTERM kill all that was started inside and raise `Interrupted`."""
+    """While inside, SIGINT and SIGTERM kill all that was started inside and raise `Interrupted`.
+
+    Inside `interrupts_wait` it is raised at its end.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # Python hands signals to the main thread alone
         return
@@ -81,7 +85,9 @@ def signals_interrupt() -> Iterator[None]:
         for other in numbers:
             signal.signal(other, signal.SIG_IGN)  # the clean-up that follows is short
         kill_descendants(keep=before)
-        raise Interrupted(number)
+        if _held.depth == 0:
+            raise Interrupted(number)
+        _held.number = number
 
     old = {number: signal.signal(number, interrupt) for number in numbers}
     try:
@@ -89,6 +95,34 @@ def signals_interrupt() -> Iterator[None]:
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
+
+
+@dataclass
+class _Held:
+    """How many blocks make an interruption wait, and the one that waits."""
+
+    depth: int = 0
+    number: int | None = None
+
+
+_held = _Held()
+
+
+@contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """An interruption inside takes effect at the end of the block; no write is torn by it.
+
+    In the middle of a write it would leave a transaction open for as long as its traceback
+    lives, and the database locked for the clean-up.
+    """
+    _held.depth += 1
+    try:
+        yield
+    finally:
+        _held.depth -= 1
+        if _held.depth == 0 and _held.number is not None:
+            number, _held.number = _held.number, None
+            raise Interrupted(number)
 
 
 def follow_driver(driver_pid: int) -> None:

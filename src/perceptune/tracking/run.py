@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from perceptune.nn.layout import Array
+from perceptune.tracking.interrupts import interrupts_wait
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -144,10 +145,12 @@ class MlflowRun:
 
         self._batch(tags=[RunTag(key, value) for key, value in tags.items()])
 
+    @interrupts_wait()
     def log_file(self, path: Path, folder: str = "") -> None:
         """See `Run`."""
         self.client.log_artifact(self.id, str(path), folder or None)
 
+    @interrupts_wait()
     def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """See `Run`."""
         self.client.log_text(self.id, _as_table(columns, rows), name)
@@ -157,12 +160,14 @@ class MlflowRun:
         if entry not in known:
             self.log_tags({_TABLES: json.dumps([*known, entry])})
 
+    @interrupts_wait()
     def log_model(self, weights: Path, example: Array, entry: Entry | None) -> None:
         """See `Run`."""
         from perceptune.tracking.models import log_model
 
         self.registered = log_model(self, weights, example, entry) or ""
 
+    @interrupts_wait()
     def log_data(self, name: str, digest: str, origin: str, profile: Mapping[str, Any]) -> None:
         """See `Run`."""
         from mlflow.entities import Dataset, DatasetInput
@@ -177,6 +182,7 @@ class MlflowRun:
         self.client.log_inputs(self.id, [DatasetInput(entry)])
         self.log_tags({"data.sha256": digest})
 
+    @interrupts_wait()
     def _batch(self, **entries: Any) -> None:
         self.client.log_batch(self.id, **entries)
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import perceptune
 from perceptune import machine
 from perceptune.errors import UserError
+from perceptune.tracking.interrupts import interrupts_wait
 from perceptune.tracking.run import MlflowRun
 
 if TYPE_CHECKING:
@@ -83,21 +84,17 @@ def open_run(
     Raises:
         UserError: the store cannot be opened, or has no such run.
     """
-    with errors_of(place):
-        if run_id is None:
-            client, experiment_id, parent = _prepare(place, group)
-            parent_tag = {"mlflow.parentRunId": parent} if parent else {}
-            run_id = client.create_run(
-                experiment_id,
-                tags={**_context_tags(), **machine.identity(), **tags, **parent_tag},
-                run_name=name,
-            ).info.run_id
-            run = MlflowRun(client, run_id, place.uri)
-        else:
-            run = _reopen(client_of(place.uri), run_id, place, tags, borrowed)
+    run: MlflowRun | None = None
     try:
+        with interrupts_wait(), errors_of(place):
+            if run_id is None:
+                run = _create(place, name, tags, group)
+            else:
+                run = _reopen(client_of(place.uri), run_id, place, tags, borrowed)
         yield run
     except BaseException as error:
+        if run is None:
+            raise
         by_signal = isinstance(error, KeyboardInterrupt | SystemExit)
         run.outcome = getattr(error, "outcome", "failed")
         reason = "interrupted" if by_signal else f"{type(error).__name__}: {error}"
@@ -142,6 +139,7 @@ def artifacts_beside(uri: str) -> str | None:
     return (local.parent / "artifacts").as_uri() if local else None
 
 
+@interrupts_wait()
 def close_group(group: Group, *, failed: bool) -> None:
     """Close the parent of a group, if any of its runs got so far as to need one."""
     note = group.folder / "parent.json"
@@ -161,6 +159,17 @@ def close_dead_runs(client: "MlflowClient", experiment_id: str) -> None:
             client.set_tag(run.info.run_id, "outcome", "failed")
             client.set_tag(run.info.run_id, "reason", f"process {owner['pid']} was killed")
             client.set_terminated(run.info.run_id, "FAILED")
+
+
+def _create(place: Place, name: str, tags: Mapping[str, str], group: Group | None) -> MlflowRun:
+    client, experiment_id, parent = _prepare(place, group)
+    parent_tag = {"mlflow.parentRunId": parent} if parent else {}
+    run = client.create_run(
+        experiment_id,
+        tags={**_context_tags(), **machine.identity(), **tags, **parent_tag},
+        run_name=name,
+    )
+    return MlflowRun(client, run.info.run_id, place.uri)
 
 
 def _prepare(place: Place, group: Group | None) -> tuple["MlflowClient", str, str | None]:
@@ -266,6 +275,7 @@ def _reopen(
     return run
 
 
+@interrupts_wait()
 def _close(run: MlflowRun, status: str, borrowed: bool, tags: Mapping[str, str]) -> None:
     run.log_tags({"outcome": run.outcome, **tags})
     if not borrowed:

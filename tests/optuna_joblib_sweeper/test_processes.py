@@ -1,0 +1,26 @@
+import signal
+
+import pytest
+
+from optuna_joblib_sweeper._errors import Interrupted
+from optuna_joblib_sweeper._processes import interrupts_wait, signals_interrupt
+
+
+def test_a_signal_raises_at_the_end_of_a_block_that_makes_it_wait() -> None:
+    reached = []
+    with pytest.raises(Interrupted) as caught, signals_interrupt():
+        with interrupts_wait():
+            with interrupts_wait():
+                signal.raise_signal(signal.SIGTERM)
+            reached.append("inside")
+        reached.append("outside")
+    assert reached == ["inside"]
+    assert caught.value.exit_code == 143
+
+
+def test_a_signal_raises_at_once_elsewhere() -> None:
+    reached = []
+    with pytest.raises(Interrupted), signals_interrupt():
+        signal.raise_signal(signal.SIGINT)
+        reached.append("after it")
+    assert not reached
