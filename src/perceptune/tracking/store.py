@@ -68,6 +68,7 @@ def open_run(
     name: str,
     tags: Mapping[str, str],
     group: Group | None = None,
+    parent: str | None = None,
     run_id: str | None = None,
     borrowed: bool = False,
 ) -> Iterator[MlflowRun]:
@@ -78,6 +79,7 @@ def open_run(
         name: the run's name, for a new one.
         tags: recorded at once, beside the process that owns the run.
         group: the command it is part of.
+        parent: the id of the run below which it is shown, where no group says so.
         run_id: an existing run to go on with.
         borrowed: whoever made that run also closes it.
 
@@ -88,7 +90,7 @@ def open_run(
     try:
         with interrupts_wait(), errors_of(place):
             if run_id is None:
-                run = _create(place, name, tags, group)
+                run = _create(place, name, tags, group, parent)
             else:
                 run = _reopen(client_of(place.uri), run_id, place, tags, borrowed)
         yield run
@@ -161,9 +163,12 @@ def close_dead_runs(client: "MlflowClient", experiment_id: str) -> None:
             client.set_terminated(run.info.run_id, "FAILED")
 
 
-def _create(place: Place, name: str, tags: Mapping[str, str], group: Group | None) -> MlflowRun:
-    client, experiment_id, parent = _prepare(place, group)
-    parent_tag = {"mlflow.parentRunId": parent} if parent else {}
+def _create(
+    place: Place, name: str, tags: Mapping[str, str], group: Group | None, parent: str | None
+) -> MlflowRun:
+    client, experiment_id, parent_of_group = _prepare(place, group)
+    above = parent_of_group or parent
+    parent_tag = {"mlflow.parentRunId": above} if above else {}
     run = client.create_run(
         experiment_id,
         tags={**_context_tags(), **machine.identity(), **tags, **parent_tag},
