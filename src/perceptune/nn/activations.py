@@ -58,9 +58,11 @@ class Relu:
 
     def forward(self, z: Array, out: Array, slope: Array | None = None) -> None:
         """See `Activation`."""
-        np.maximum(z, 0, out=out)
-        if slope is not None:
+        if slope is None:
+            np.maximum(z, 0, out=out)
+        else:
             np.greater(z, 0, out=slope)
+            np.multiply(z, slope, out=out)  # half the time of a maximum
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,14 @@ class LeakyRelu:
 
     def forward(self, z: Array, out: Array, slope: Array | None = None) -> None:
         """See `Activation`."""
-        np.multiply(z, self.negative_slope, out=out)
-        np.maximum(z, out, out=out)  # with λ ≤ 1 the larger of z and λz is f(z)
-        if slope is not None:
+        if slope is None:
+            np.multiply(z, self.negative_slope, out=out)
+            np.maximum(z, out, out=out)  # with λ ≤ 1 the larger of z and λz is f(z)
+        else:
             np.greater(z, 0, out=slope)
             slope *= 1 - self.negative_slope
             slope += self.negative_slope
+            np.multiply(z, slope, out=out)
 
 
 @dataclass(frozen=True)

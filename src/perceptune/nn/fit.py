@@ -14,9 +14,13 @@ import numpy as np
 from perceptune.nn.layout import Array, Layer
 from perceptune.nn.losses import cross_entropy, target_table
 from perceptune.nn.network import Network
-from perceptune.nn.optimizers import State
+from perceptune.nn.optimizers import Sgd, State
 from perceptune.nn.recipe import Recipe
 from perceptune.nn.regularizers import add_penalty, clip_norm, decay, limit_unit_norms
+
+# Samples that go through the network at once. A larger batch goes in pieces that stay in cache,
+# and their gradients add up: full batches of MNIST take 0.08 s so, 0.14 s in one go (10 units).
+_PIECE = 512
 
 
 class Samples(Protocol):
@@ -134,7 +138,7 @@ def fit(
 
 
 def evaluate(
-    network: Network, theta: Array, samples: Samples, chunk: int = 1000
+    network: Network, theta: Array, samples: Samples, chunk: int = _PIECE
 ) -> tuple[float, float]:
     """Mean cross-entropy and accuracy of `theta` (size,) on all of `samples`, in chunks."""
     layers = network.layout.layers(theta)
@@ -147,7 +151,7 @@ def evaluate(
             labels = samples.labels[rows]
             work = network.read(images, rows)
             logits = network.forward(layers, work)
-            np.argmax(logits, axis=1, out=work.predicted)
+            logits.argmax(axis=1, out=work.predicted)
             hits += int(np.count_nonzero(work.predicted == labels))
             loss += cross_entropy(logits, table[labels], work.column)
     return loss / len(samples.rows), hits / len(samples.rows)
@@ -168,7 +172,9 @@ class _Trainer:
         self.gradient = np.empty_like(self.state.theta)
         self.layers: list[Layer] = network.layout.layers(self.state.theta)
         self.gradients: list[Layer] = network.layout.layers(self.gradient)
-        # Untouched pages of this cost no memory when there is no penalty.
+        # Untouched pages of these cost no memory: for large batches, and for penalties.
+        self.piece_gradient = np.empty_like(self.gradient)
+        self.piece_gradients = network.layout.layers(self.piece_gradient)
         self.scratch = network.layout.layers(np.empty_like(self.gradient))
         classes = network.widths[-1]
         self.table = target_table(classes, self.recipe.label_smoothing, network.dtype)
@@ -176,12 +182,18 @@ class _Trainer:
         self.labels = train.labels[train.rows].astype(np.intp)
         self.batch_size = min(self.recipe.batch_size or len(train.rows), len(train.rows))
         self.steps = math.ceil(len(train.rows) / self.batch_size)
+        # Plain descent takes its step size along in the gradient: one pass fewer over θ.
+        recipe = self.recipe
+        plain = not (recipe.l1 or recipe.l2 or recipe.clip_norm)
+        self.folds = plain and isinstance(recipe.optimizer, Sgd)
 
     def one_pass(self) -> tuple[float, float]:
         """Mean loss and accuracy over a pass in a fresh random order."""
         count = len(self.labels)
-        order = self.state.order.permutation(count)
-        rows, labels = self.train.rows[order], self.labels[order]
+        rows, labels = self.train.rows, self.labels
+        if self.steps > 1:
+            order = self.state.order.permutation(count)
+            rows, labels = rows[order], labels[order]
         loss, hits = 0.0, 0
         for step in range(self.steps):
             batch = slice(step * self.batch_size, (step + 1) * self.batch_size)
@@ -193,27 +205,42 @@ class _Trainer:
     def _step(self, step: int, rows: Array, labels: Array) -> tuple[float, int]:
         """One update; the batch's mean loss and its number of right answers before it."""
         recipe, state = self.recipe, self.state
-        work = self.network.read(self.images, rows)
-        np.take(self.table, labels, axis=0, out=work.targets, mode="clip")
-        loss = self.network.loss_and_gradient(
-            self.layers, self.gradients, work, work.targets, state.noise
-        )
-        np.equal(work.predicted, labels, out=work.hits)
-
         epoch = state.epoch + step / self.steps
         self.lr = recipe.lr * recipe.schedule.factor(epoch / recipe.epochs, epoch)
+        loss, hits = self._differentiate(rows, labels, self.lr if self.folds else 1.0)
         if recipe.l1 or recipe.l2:
             add_penalty(self.layers, self.gradients, recipe.l1, recipe.l2, self.scratch)
         if recipe.clip_norm:
             clip_norm(self.gradient, recipe.clip_norm)
         if recipe.weight_decay:
             decay(self.layers, self.lr * recipe.weight_decay)
-        recipe.optimizer.step(state.theta, self.gradient, state.optimizer, self.lr)
+        if self.folds:
+            state.theta -= self.gradient
+        else:
+            recipe.optimizer.step(state.theta, self.gradient, state.optimizer, self.lr)
         if recipe.max_norm:
             limit_unit_norms(self.layers, recipe.max_norm)
         if state.average is not None:
             self._average(state.average, state.epoch * self.steps + step)
-        return loss, int(np.count_nonzero(work.hits))
+        return loss, hits
+
+    def _differentiate(self, rows: Array, labels: Array, scale: float) -> tuple[float, int]:
+        """Mean loss and right answers of a batch; `gradient` is then that of scale · loss."""
+        loss, hits = 0.0, 0
+        for start in range(0, len(rows), _PIECE):
+            piece, truth = rows[start : start + _PIECE], labels[start : start + _PIECE]
+            share = len(piece) / len(rows)
+            work = self.network.read(self.images, piece)
+            self.table.take(truth, axis=0, out=work.targets, mode="clip")
+            gradients = self.gradients if start == 0 else self.piece_gradients
+            loss += share * self.network.loss_and_gradient(
+                self.layers, gradients, work, work.targets, self.state.noise, scale * share
+            )
+            if start:
+                self.gradient += self.piece_gradient
+            np.equal(work.predicted, truth, out=work.hits)
+            hits += int(np.count_nonzero(work.hits))
+        return loss, hits
 
     def _average(self, average: Array, step: int) -> None:
         """Move the average towards θ; young averages forget faster, so that none is stale."""

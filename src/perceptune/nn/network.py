@@ -69,7 +69,7 @@ class Network:
             work = self._workspaces[len(rows)]
             batch = images[rows] if images.dtype != np.uint8 else work.pixels
             if batch is work.pixels:
-                np.take(images, rows, axis=0, out=batch, mode="clip")
+                images.take(rows, axis=0, out=batch, mode="clip")
         np.multiply(batch, self._factor, out=work.outputs[0], casting="same_kind")
         if self.shift:
             work.outputs[0][:] += self.shift
@@ -78,7 +78,7 @@ class Network:
     def forward(self, layers: list[Layer], work: Workspace) -> Array:
         """Logits (batch, classes) of the samples in `work`, as at prediction."""
         for index, layer in enumerate(layers):
-            np.matmul(work.inputs[index], layer.matrix, out=work.z[index])
+            np.dot(work.inputs[index], layer.matrix, out=work.z[index])
             if index < len(layers) - 1:
                 self.activation.forward(work.z[index], work.outputs[index + 1])
         return work.z[-1]
@@ -90,6 +90,7 @@ class Network:
         work: Workspace,
         targets: Array,
         rng: np.random.Generator,
+        scale: float = 1.0,
     ) -> float:
         """Mean cross-entropy of a batch in training; its gradient is written to `gradient`.
 
@@ -99,26 +100,27 @@ class Network:
             work: holds the samples (see `read`); its `predicted` then holds the classes found.
             targets: (batch, classes) distributions.
             rng: draws which units dropout switches off.
+            scale: factor on the gradient, not on the loss.
         """
         self._drop(work, 0, rng)
         for index, layer in enumerate(layers[:-1]):
-            np.matmul(work.inputs[index], layer.matrix, out=work.z[index])
+            np.dot(work.inputs[index], layer.matrix, out=work.z[index])
             self.activation.forward(work.z[index], work.outputs[index + 1], work.slopes[index])
             self._drop(work, index + 1, rng)
-        np.matmul(work.inputs[-1], layers[-1].matrix, out=work.z[-1])
-        np.argmax(work.z[-1], axis=1, out=work.predicted)
+        np.dot(work.inputs[-1], layers[-1].matrix, out=work.z[-1])
+        work.z[-1].argmax(axis=1, out=work.predicted)
 
         loss = cross_entropy(work.z[-1], targets, work.column) / len(work)
 
         # Backwards: `error` is ∂L/∂z of layer `index`. It lies where z was, which the forward
         # pass has no more use for.
         error = work.z[-1]
-        error *= 1 / len(work)
+        error *= scale / len(work)
         for index in reversed(range(len(layers))):
-            np.matmul(work.inputs[index].T, error, out=gradient[index].matrix)
+            np.dot(work.inputs[index].T, error, out=gradient[index].matrix)
             if index > 0:
                 below = work.z[index - 1]
-                np.matmul(error, layers[index].weight.T, out=below)
+                np.dot(error, layers[index].weight.T, out=below)
                 below *= work.slopes[index - 1]
                 error = below
         return loss

@@ -222,7 +222,8 @@ class Adam:
         mean, square = state["mean"], state["square"]
         if steps % _STEPS_BETWEEN_FLUSHES == 0:
             # Means of weights from pixels that are seldom lit fade away. On their way to 0 they
-            # become denormal numbers, with which a processor is slow: 105 µs a step against 91.
+            # become denormal numbers, with which a processor is slow: 6 % of them, as after two
+            # epochs on MNIST, make a step take 177 µs instead of 152.
             mean[np.abs(mean) < _FADED] = 0
         mean *= self.beta1
         mean += gradient
