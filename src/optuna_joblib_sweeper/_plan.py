@@ -148,13 +148,14 @@ def _hook(name: str, path: str | None) -> Callable[..., Any] | None:
         return None
     try:
         # Hydra's public `get_method` is this and an error that it prints by itself.
-        found = _locate(path)
+        found: Any = _locate(path)
     except Exception as error:
         first = str(error.__cause__ or error).splitlines()[0]
         raise SweepError(f"hydra.sweeper.{name}={path}: {first}") from None
     if not callable(found):
         raise SweepError(f"hydra.sweeper.{name}={path}: not a function, but {found!r:.80}")
-    return found
+    hook: Callable[..., Any] = found
+    return hook
 
 
 def _warn_of_launcher(hydra_overrides: Sequence[str]) -> None:

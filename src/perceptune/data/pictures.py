@@ -135,7 +135,8 @@ def _array(path: Path, shape: Sequence[int], pixel_max: int) -> np.ndarray:
                 f"{path}: pixels run from 0 to {pixel_max} here, not from 0 to 1; multiply first"
             )
         array = np.rint(array)
-    return array.reshape(-1, size).astype(np.uint8, copy=False)
+    images: np.ndarray = array.reshape(-1, size).astype(np.uint8, copy=False)
+    return images
 
 
 def _table(path: Path, shape: Sequence[int], pixel_max: int) -> np.ndarray:
