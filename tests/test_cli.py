@@ -119,6 +119,8 @@ def test_a_mistake_ends_in_a_message_without_traceback(
     assert "Traceback" not in said.err + said.out
     assert said.err.strip()
     assert not list(tmp_path.glob("mlruns/mlflow.db")) or not runs_in(tmp_path)
+    if "-m" not in arguments and "optimizer.lr=1e9" not in arguments:
+        assert not list(tmp_path.glob("mlruns/hydra"))
     journal = tmp_path / "mlruns" / "optuna.journal"
     assert not journal.exists() or not journal.read_bytes()
 
@@ -135,6 +137,17 @@ def test_a_folder_that_no_store_can_name_is_refused(
     assert end.value.code == 1
     assert "rename it, or set tracking.uri" in capfd.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == [folder]
+
+
+def test_an_override_may_refer_to_another_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["train", "seed=${threads}", "tracking.enabled=false", "train.epochs=1"]
+    monkeypatch.setattr(sys, "argv", ["perceptune", *words])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 0, capfd.readouterr().err
 
 
 def test_a_multirun_on_a_fresh_store_nests_its_jobs(perceptune: Perceptune, tmp_path: Path) -> None:

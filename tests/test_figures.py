@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from perceptune import figures
+from perceptune import figures, report
+from perceptune.data.idx import FASHION_MNIST
 from perceptune.evaluation import calibrate
 
 
@@ -44,6 +45,17 @@ def test_a_gallery_is_drawn_of_any_number_of_samples(tmp_path: Path, count: int)
     picture = tmp_path / "gallery.png"
     figures.gallery(picture, images, captions, right, title="some", columns=8)
     assert _drawn(picture)
+
+
+@pytest.mark.parametrize("names", [FASHION_MNIST.classes, tuple("0123456789")])
+def test_no_caption_of_a_gallery_runs_into_the_next(names: tuple[str, ...]) -> None:
+    from matplotlib.textpath import TextPath
+
+    true, guess = (pair.ravel() for pair in np.meshgrid(range(10), range(10)))
+    captions = report.captions(names, true, guess, np.ones(100))
+    lines = {line for caption in captions for line in caption.splitlines()}
+    widest = max(TextPath((0, 0), line, size=9).get_extents().width for line in lines)
+    assert widest < 72 * 1.15  # points from one image of `_wall` to the next
 
 
 @pytest.mark.parametrize("weights", [np.ones((3, 2, 2)), np.zeros((64, 8, 8))])

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import optuna
 from hydra._internal.config_loader_impl import get_overrides_dirname
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -15,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from optuna_joblib_sweeper._errors import SweepError
 from optuna_joblib_sweeper._space import Space
+from optuna_joblib_sweeper._verdict import reason_of
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +128,33 @@ def check_space(composer: Composer, space: Space, check: Callable[..., Any] | No
             base = composed
     assert base is not None
     return base
+
+
+def check_custom_space(
+    composer: Composer,
+    space: Space,
+    suggest_more: Callable[..., Any],
+    check: Callable[..., Any] | None,
+) -> None:
+    """Let the app's own function suggest for one trial that nobody keeps, and compose that.
+
+    Raises:
+        SweepError: the function fails, or what it suggests is refused.
+    """
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    _, first = next(space.probes())
+    study.enqueue_trial(first)
+    trial = study.ask()
+    for parameter in space.parameters:
+        if parameter.key in first:
+            parameter.suggest(trial)
+    try:
+        suggest_more(composer.config, trial)
+        composed = composer.compose(space.overrides(trial.params))
+        if check is not None:
+            check(task_part(composed))
+    except Exception as error:
+        raise SweepError(f"hydra.sweeper.custom_search_space: {reason_of(error)}") from None
 
 
 def _culprit(

@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.utils import _locate
 from hydra.types import HydraContext
-from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
-from optuna_joblib_sweeper._compose import Composer, check_space
+from optuna_joblib_sweeper._compose import Composer, check_custom_space, check_space
 from optuna_joblib_sweeper._config import DEFAULT_TRIALS, Settings, fixed_part, read_settings
 from optuna_joblib_sweeper._confirm import fresh_seeds
 from optuna_joblib_sweeper._errors import SweepError
@@ -92,7 +92,14 @@ def make_plan(
     check_backend(settings.backend)
     points = len(plan.space.grid()) if settings.is_grid else None
     composer = Composer(context, config, plan.fixed)
+    if not plan.space.parameters and hooks.custom_search_space is None:
+        raise SweepError(
+            "nothing is swept, so all trials would be the same; give hydra.sweeper.params, "
+            "or KEY=choice(…) on the command line"
+        )
     base = check_space(composer, plan.space, hooks.check)
+    if hooks.custom_search_space is not None:
+        check_custom_space(composer, plan.space, hooks.custom_search_space, hooks.check)
     sweep_dir = Path(str(config.hydra.sweep.dir)).absolute()
     return SweepPlan(
         settings=settings,
@@ -140,10 +147,15 @@ def _hook(name: str, path: str | None) -> Callable[..., Any] | None:
     if path is None:
         return None
     try:
-        return get_method(path)
+        # Hydra's public `get_method` is this and an error that it prints by itself.
+        found: Any = _locate(path)
     except Exception as error:
         first = str(error.__cause__ or error).splitlines()[0]
         raise SweepError(f"hydra.sweeper.{name}={path}: {first}") from None
+    if not callable(found):
+        raise SweepError(f"hydra.sweeper.{name}={path}: not a function, but {found!r:.80}")
+    hook: Callable[..., Any] = found
+    return hook
 
 
 def _warn_of_launcher(hydra_overrides: Sequence[str]) -> None:

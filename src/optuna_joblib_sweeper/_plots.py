@@ -10,6 +10,8 @@ from optuna.trial import TrialState
 
 log = logging.getLogger(__name__)
 
+MOST_NAMED = 10  # trials in a legend
+
 
 def study_figures(study: Study) -> Iterator[tuple[str, Any]]:
     """Yield each plot that the study has enough trials for, with its name."""
@@ -39,6 +41,8 @@ def study_figures(study: Study) -> Iterator[tuple[str, Any]]:
                 warnings.simplefilter("ignore")  # each is experimental, and says so each time
                 axes = plot(study)
                 figure = (axes.ravel()[0] if hasattr(axes, "ravel") else axes).figure
+                if name == "intermediate_values":
+                    _tidy_curves(figure.axes[0])
                 figure.set_size_inches(9, 5)
                 figure.tight_layout()  # warns where long names leave it no room
         except Exception as error:
@@ -48,3 +52,13 @@ def study_figures(study: Study) -> Iterator[tuple[str, Any]]:
             yield name, figure
         finally:
             plt.close("all")
+
+
+def _tidy_curves(axes: Any) -> None:
+    """A legend of every trial would take the curves' room and still be cut off."""
+    from matplotlib.ticker import MaxNLocator
+
+    legend = axes.get_legend()
+    if legend is not None and len(legend.get_texts()) > MOST_NAMED:
+        legend.remove()
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -157,7 +157,10 @@ def _elements(override: Override) -> list[Any]:
 
 def _range(key: str, sweep: RangeSweep) -> Parameter:
     """`range(1,4)` is 1, 2, 3, as everywhere in Hydra: the end is left out."""
-    values = list(sweep.range())
+    try:
+        values = list(sweep.range())
+    except ValueError as error:  # a step of zero
+        raise SweepError(f"{key}: {error}; correct its range") from None
     if not values:
         raise SweepError(f"{key}: range({sweep.start},{sweep.stop},{sweep.step}) is empty")
     if sweep.shuffle:

@@ -4,6 +4,7 @@ Imports nothing slow before it knows what is asked, so that `perceptune --help` 
 """
 
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -69,8 +70,6 @@ def train(arguments: list[str]) -> None:
     sys.argv = ["perceptune train", *overrides]
     conf = str(paths.root() / "conf")
     run = hydra.main(config_path=conf, config_name="config", version_base="1.3")(_job)
-    # A container's stop or a batch system's end: close the run as an interrupt would.
-    signal.signal(signal.SIGTERM, _terminate)
     if {"-m", "--multirun"} & set(arguments):
         _in_group(run, arguments)
     else:
@@ -109,6 +108,7 @@ def _job(composed: "DictConfig") -> Any:
     """What Hydra calls, once for each job, maybe in another process."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
+    from omegaconf import OmegaConf
 
     from optuna_joblib_sweeper import current_trial
     from perceptune import experiment, terminal
@@ -117,13 +117,17 @@ def _job(composed: "DictConfig") -> Any:
 
     settings = HydraConfig.get()
     alone = settings.mode is RunMode.RUN
-    overrides = list(settings.overrides.task)
+    # As they were said: what is in them is resolved in the configuration, not here.
+    said: Any = OmegaConf.to_container(settings.overrides.task, resolve=False)
+    overrides = list(map(str, said))
     group = _group()
     try:
         config = parse(composed)
         result = experiment.train(config, overrides, Path(settings.runtime.output_dir), group)
     except UserError as error:
         if alone:
+            if not hasattr(error, "outcome"):  # refused, not failed on the way
+                _withdraw(Path(settings.runtime.output_dir), settings.output_subdir)
             _fail(str(error))  # leaves by SystemExit, past Hydra's own report
         if not current_trial():  # of a failed trial the sweeper tells
             print(f"{' '.join(overrides)}: {error}", file=sys.stderr, flush=True)
@@ -133,6 +137,20 @@ def _job(composed: "DictConfig") -> Any:
     elif group is not None and not current_trial():
         print(terminal.one_line(result, overrides), flush=True)
     return result.objective(config.objectives)
+
+
+def _withdraw(folder: Path, notes: str | None) -> None:
+    """Take back the notes that Hydra has left for a job that never ran, and folders now empty."""
+    if notes:
+        shutil.rmtree(folder / notes, ignore_errors=True)
+    here = Path.cwd()
+    for place in (folder, *folder.parents):
+        if here not in place.parents:
+            return
+        try:
+            place.rmdir()
+        except OSError:  # somebody else's files are in it
+            return
 
 
 def _in_group(run: Any, arguments: list[str]) -> None:
@@ -161,11 +179,8 @@ def _group() -> Any:
 
 def _without_traceback(command: Any, arguments: list[str]) -> int:
     """Run a command; a mistake of the user's ends in a message, a bug in its traceback."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    from perceptune.errors import UserError
-
+    # A container's stop or a batch system's end: close the run as an interrupt would.
+    signal.signal(signal.SIGTERM, _terminate)
     wants_all = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves errors to us
     try:
@@ -173,23 +188,30 @@ def _without_traceback(command: Any, arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        if wants_all:
-            raise
-        if isinstance(error, UserError):
-            _fail(str(error))
-        if isinstance(error, OSError):
-            _fail(str(error))
-        if isinstance(error, MemoryError):
-            _fail(f"out of memory: {error}; lower model.hidden or train.batch_size")
-        if isinstance(error, HydraException | OmegaConfBaseException) or _raised_by_hydra(error):
-            cause = error.__cause__
-            of_omegaconf = type(cause).__module__.startswith("omegaconf")
-            _fail(f"{error}\n{cause}" if of_omegaconf else str(error))
+        if not wants_all:
+            _explain(error)
         raise
     finally:
         if not wants_all:
             del os.environ["HYDRA_FULL_ERROR"]
     return 0
+
+
+def _explain(error: Exception) -> None:
+    """Leave with a message if `error` is the user's to mend."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from perceptune.errors import UserError
+
+    if isinstance(error, UserError | OSError):
+        _fail(str(error))
+    if isinstance(error, MemoryError):
+        _fail(f"out of memory: {error}; lower model.hidden or train.batch_size")
+    if isinstance(error, HydraException | OmegaConfBaseException) or _raised_by_hydra(error):
+        cause = error.__cause__
+        of_omegaconf = type(cause).__module__.startswith("omegaconf")
+        _fail(f"{error}\n{cause}" if of_omegaconf else str(error))
 
 
 def _raised_by_hydra(error: BaseException) -> bool:

@@ -102,26 +102,34 @@ def show_weights(
     strength = np.linalg.norm(weight, axis=0)
     chosen = np.argsort(-strength, kind="stable")[:_UNITS]
     pictures = weight.T[chosen].reshape(-1, *shape)
-    title = f"first-layer weights, {len(chosen)} of {weight.shape[1]} units, strongest first"
+    title = (
+        f"first-layer weights, {len(chosen)} of {weight.shape[1]} units, strongest first: "
+        "orange excites, violet inhibits"
+    )
     with tempfile.TemporaryDirectory() as scratch:
         picture = Path(scratch) / f"weights{suffix}.png"
         figures.tiles(picture, pictures, [f"unit {unit}" for unit in chosen], title=title)
         _log_all(run, Path(scratch))
 
 
+def captions(
+    names: Sequence[str], labels: Array, predicted: Array, probabilities: Array
+) -> list[str]:
+    """What stands below each sample of a gallery; all arrays (samples,)."""
+    # Words such as "T-shirt/top → Ankle boot" are wider than the image above them.
+    form = "{}\n→ {}\n{:.1%}" if max(map(len, names)) > 3 else "{} → {}  {:.1%}"
+    return [
+        form.format(names[true], names[guess], share)
+        for true, guess, share in zip(labels, predicted, probabilities, strict=True)
+    ]
+
+
 def _gallery(path: Path, said: Predictions, chosen: Array, title: str) -> None:
     sure = said.probabilities[chosen].max(axis=1)
     predicted = said.probabilities[chosen].argmax(axis=1)
     labels = said.labels[chosen]
-    names = said.classes
-    gap = "\n" if max(map(len, names)) > 3 else "  "
-    captions = [
-        f"{names[true]} → {names[guess]}{gap}{share:.1%}"
-        for true, guess, share in zip(labels, predicted, sure, strict=True)
-    ]
-    figures.gallery(
-        path, said.images[chosen], captions, labels == predicted, title=title, columns=8
-    )
+    texts = captions(said.classes, labels, predicted, sure)
+    figures.gallery(path, said.images[chosen], texts, labels == predicted, title=title, columns=8)
 
 
 def _mistakes_table(said: Predictions, wrong: Array) -> tuple[list[str], list[list[object]]]:

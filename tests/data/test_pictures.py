@@ -92,13 +92,14 @@ def test_kaggles_table_is_read_with_and_without_header(tmp_path: Path, header: b
     [
         ("a.png", b"hello", "is no picture"),
         ("a.xyz", b"hello", "is no picture"),
-        ("a.csv", b"", "has 1 columns, expected 4"),
+        ("a.csv", b"", "is empty"),
         ("a.csv", b"1,2\n", "has 2 columns, expected 4"),
-        ("a.csv", b"pixel0,pixel1,pixel2,pixel3\n", "no data"),
-        ("a.csv", b"1,2,3,4\n1,2,3\n", "3"),
-        ("a.csv", b"1,2,3,300\n", "300"),
+        ("a.csv", b"pixel0,pixel1,pixel2,pixel3\n", "has a header but no rows; expected pixel0"),
+        ("a.csv", b"1,2,3,4\n1,2,3\n", "line 2: 3 columns, expected 4"),
+        ("a.csv", b"a,b,c,d\n1,2,3,4\n300,2,3,4\n", "line 3, column 1: pixel '300'"),
+        ("a.csv", b"1,2,3,1.5\n", "line 1, column 4: pixel '1.5'"),
         ("a.csv", b"1,2,3,17\n", "pixels must be from 0 to 16, got 17"),
-        ("a.csv", b"1,2,3,-1\n", "-1"),
+        ("a.csv", b"1,2,3,-1\n", "pixel '-1'"),
         ("a.csv", b"label,1,2,3,4\n5,1,2,3,4\n", "column 'label'"),
         ("a.npy", b"hello", "is no array"),
     ],
@@ -114,12 +115,26 @@ def test_what_is_no_image_is_refused_in_one_line(
 
 @pytest.mark.parametrize(
     "array",
-    [np.zeros((3, 5)), np.zeros((0, 4)), np.full((1, 4), 17), np.full((1, 4), np.nan), -np.ones(4)],
+    [
+        np.zeros((3, 5)),
+        np.zeros((0, 4)),
+        np.zeros(5),
+        np.full((1, 4), 17),
+        np.full((1, 4), np.nan),
+        np.full((1, 4), 0.5),  # scaled to 0 … 1, which would round to black
+        -np.ones(4),
+    ],
 )
 def test_arrays_that_are_no_images_are_refused(tmp_path: Path, array: np.ndarray) -> None:
     np.save(tmp_path / "a.npy", array)
     with pytest.raises(UserError):
         read(tmp_path / "a.npy", (2, 2), 16)
+
+
+def test_one_image_is_enough_and_fractions_are_rounded(tmp_path: Path) -> None:
+    for array in (np.array([1, 2.6, 3.4, 16]), np.array([[1, 2.6], [3.4, 16]])):
+        np.save(tmp_path / "a.npy", array)
+        np.testing.assert_array_equal(read(tmp_path / "a.npy", (2, 2), 16).images, [[1, 3, 3, 16]])
 
 
 def test_a_pickle_in_an_array_is_not_loaded(tmp_path: Path) -> None:

@@ -68,6 +68,13 @@ def test_clipping_a_gradient_of_almost_nothing_divides_by_nothing(gradient: list
     assert array.tolist() == np.array(gradient, np.float32).tolist()
 
 
+@pytest.mark.parametrize("length", [1e20, 3e38])
+def test_a_gradient_whose_square_leaves_float32_is_cut_all_the_same(length: float) -> None:
+    gradient = np.array([0.6 * length, 0, -0.8 * length], np.float32)
+    clip_norm(gradient, 1.0)
+    np.testing.assert_allclose(gradient, [0.6, 0, -0.8], rtol=1e-6)  # a few roundings of float32
+
+
 def test_units_longer_than_the_limit_are_cut_to_it_and_others_left_alone() -> None:
     theta, theta_layers = layers()
     limit_unit_norms(theta_layers, 2.5)  # the units' norms are 5, 1 and 2√2

@@ -16,6 +16,7 @@ from optuna_joblib_sweeper import current_trial
 from optuna_joblib_sweeper._errors import SweepError
 
 RANDOM = ("hydra/sweeper/sampler=random", "hydra.sweeper.sampler.seed=1")
+CUSTOM = (*RANDOM, "x=interval(0,1)")
 
 
 def echo(config: Any) -> Any:
@@ -39,6 +40,14 @@ def _number(path: Path) -> int:
 
 def shape(config: Any, trial: optuna.Trial) -> None:
     trial.suggest_float("+z", trial.params["x"], trial.params["x"] + 1)
+
+
+def unknown(config: Any, trial: optuna.Trial) -> None:
+    trial.suggest_float("nothing", 0, 1)
+
+
+def raises(config: Any, trial: optuna.Trial) -> None:
+    raise KeyError("no such parameter")
 
 
 def refuse(config: Any) -> None:
@@ -82,6 +91,11 @@ def test_a_parameter_chooses_a_group_and_another_lives_only_under_it(sweep: Swee
         (["hydra.sweeper.backend=threading"], "must be one that runs whole processes"),
         (["hydra.sweeper.direction=up"], "must be minimize, maximize"),
         (["hydra.sweeper.on_complete=no.such"], "hydra.sweeper.on_complete=no.such: "),
+        (["x=1", "hydra.sweeper.check=test_sweeps.RANDOM"], "test_sweeps.RANDOM: not a function"),
+        ([*CUSTOM, "hydra.sweeper.custom_search_space=test_sweeps.unknown"], "space: ConfigComp"),
+        ([*CUSTOM, "hydra.sweeper.custom_search_space=test_sweeps.raises"], "space: KeyError: 'no"),
+        (["x=1"], "nothing is swept"),
+        (["x=range(0,1,0)"], "x: range() arg 3 must not be zero"),
         (["hydra/sweeper/sampler=cmaes"], "CmaEsSampler needs the package cmaes"),
         (["hydra/sweeper/sampler=gp"], "GPSampler needs the package torch"),
         (["hydra/sweeper/pruner=threshold"], "hydra/sweeper/pruner: optuna.pruners.Threshold"),
@@ -96,6 +110,14 @@ def test_a_mistake_is_refused_before_anything_is_created(
         sweep(echo, *overrides)
     assert message in str(refusal.value)
     assert sorted(path.name for path in sweep.folder.iterdir()) == ["conf"]
+
+
+def test_a_hook_that_does_not_exist_is_told_once(
+    sweep: Sweeps, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(SweepError, match="on_complete=no"):
+        sweep(echo, "x=1,2", "hydra.sweeper.on_complete=no.such")
+    assert "no.such" not in caplog.text
 
 
 def test_a_dry_run_counts_and_creates_nothing(

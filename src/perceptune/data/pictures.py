@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from perceptune.data import table
 from perceptune.data.files import reason
 from perceptune.errors import UserError
 
@@ -120,39 +121,27 @@ def _array(path: Path, shape: Sequence[int], pixel_max: int) -> np.ndarray:
     size = shape[0] * shape[1]
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "uifb":
         raise UserError(f"{path} holds no numbers")
-    if array.shape[1:] not in ((size,), tuple(shape)) or not len(array):
+    alone = array.shape in ((size,), tuple(shape))
+    if not alone and (array.shape[1:] not in ((size,), tuple(shape)) or not len(array)):
         raise UserError(
             f"{path} has shape {array.shape}; expected (n, {size}) or (n, {shape[0]}, {shape[1]})"
         )
-    if not (array.min() >= 0 and array.max() <= pixel_max):  # a NaN fails as well
+    low, high = array.min(), array.max()
+    if not (low >= 0 and high <= pixel_max):  # a NaN fails as well
         raise UserError(f"{path}: pixels must be from 0 to {pixel_max}")
-    return array.reshape(len(array), size).astype(np.uint8, copy=False)
+    if array.dtype.kind == "f":
+        if 0 < high <= 1 < pixel_max and (array % 1).any():
+            raise UserError(
+                f"{path}: pixels run from 0 to {pixel_max} here, not from 0 to 1; multiply first"
+            )
+        array = np.rint(array)
+    images: np.ndarray = array.reshape(-1, size).astype(np.uint8, copy=False)
+    return images
 
 
 def _table(path: Path, shape: Sequence[int], pixel_max: int) -> np.ndarray:
     """Kaggle's test.csv: `pixel0,pixel1,…`, header optional."""
-    size = shape[0] * shape[1]
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            first = file.readline().strip().split(",")
-        header = not first[0].strip().isdigit()
-        if header and first[0].strip().lower() == "label":
-            raise UserError(f"{path} has a column 'label': that is what is to be predicted")
-        if len(first) != size:
-            raise UserError(f"{path} has {len(first)} columns, expected {size}: one a pixel")
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # an empty table
-            pixels = np.loadtxt(
-                path,
-                dtype=np.uint8,
-                delimiter=",",
-                skiprows=int(header),
-                ndmin=2,
-                encoding="utf-8-sig",
-                comments=None,
-            )
-    except (ValueError, OSError, Warning) as error:
-        raise UserError(f"{path}: {reason(error)[:160]}") from None
+    pixels = table.pixels(path, shape[0] * shape[1])
     if pixels.max() > pixel_max:
         raise UserError(f"{path}: pixels must be from 0 to {pixel_max}, got {pixels.max()}")
     return pixels

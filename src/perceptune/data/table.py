@@ -1,5 +1,7 @@
 """Tables of digits: Kaggle's CSV, one image a row, `label,pixel0,pixel1,…`, header optional.
 
+Its train.csv has the labels, its test.csv has not; both are read, and refused, in the same way.
+
 It knows no particular data set: images of any square size, and as many classes as labels say.
 """
 
@@ -17,7 +19,9 @@ from perceptune.data.files import fingerprint, reason
 from perceptune.errors import UserError
 
 FORM = "expected label,pixel0,pixel1,… with whole numbers from 0 to 255"
+UNLABELLED = FORM.replace("label,", "")
 NUMBERS = frozenset(map(str, range(256)))
+_NUMBER = re.compile(r"[-+]?\d*\.?\d+(e[-+]?\d+)?", re.IGNORECASE)
 
 
 def load(path: Path, *, cache: Path | None = None) -> Dataset:
@@ -31,15 +35,32 @@ def load(path: Path, *, cache: Path | None = None) -> Dataset:
     return cached("csv", [mark], lambda: _decode(path), cache=cache, origin=str(path))
 
 
+def pixels(path: Path, size: int) -> np.ndarray:
+    """Images without labels, as in Kaggle's test.csv: (n, `size`) uint8.
+
+    Raises:
+        UserError: what the file holds is no such table; says line and column.
+    """
+    try:
+        line, cells = next(_rows(path), (1, []))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {reason(error)}") from None
+    cells = [_bare(cell) for cell in cells]
+    if not cells:
+        raise UserError(f"{path} is empty; {UNLABELLED}")
+    if cells[0].lower() == "label":
+        raise UserError(f"{path} has a column 'label': that is what is to be predicted")
+    if len(cells) != size:
+        raise UserError(f"{path} has {len(cells)} columns, expected {size}: one a pixel")
+    return _numbers(path, 0 if _NUMBER.fullmatch(cells[0]) else line, size, UNLABELLED)
+
+
 def _decode(path: Path) -> Decoded:
     try:
         skip, columns = _first_row(path)
-        table = _parse(path, skip)
-    except (ValueError, Warning, OSError) as error:  # UnicodeDecodeError is a ValueError
-        _raise_first_fault(path)
-        raise UserError(f"{path} cannot be read: {reason(error)[:120]}; {FORM}") from None
-    if table.shape[1] != columns:
-        _raise_first_fault(path)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {reason(error)}") from None
+    table = _numbers(path, skip, columns, FORM)
     side = math.isqrt(columns - 1)
     labels = table[:, 0].copy()
     if labels.max() < 1:
@@ -50,6 +71,18 @@ def _decode(path: Path) -> Decoded:
         shape=(side, side),
         classes=numbered(int(labels.max()) + 1),
     )
+
+
+def _numbers(path: Path, skip: int, columns: int, form: str) -> np.ndarray:
+    """The table below its header, (rows, columns) uint8; `form` says what it should be."""
+    try:
+        table = _parse(path, skip)
+    except (ValueError, Warning, OSError) as error:  # UnicodeDecodeError is a ValueError
+        _raise_first_fault(path, skip, columns, form)
+        raise UserError(f"{path} cannot be read: {reason(error)[:120]}; {form}") from None
+    if table.shape[1] != columns:
+        _raise_first_fault(path, skip, columns, form)
+    return table
 
 
 def _parse(path: Path, skip: int) -> np.ndarray:
@@ -85,7 +118,7 @@ def _first_row(path: Path) -> tuple[int, int]:
     cells = [_bare(cell) for cell in cells]
     if not cells:
         raise UserError(f"{path} is empty; {FORM}")
-    header = not re.fullmatch(r"[-+]?\d*\.?\d+(e[-+]?\d+)?", cells[0], re.IGNORECASE)
+    header = not _NUMBER.fullmatch(cells[0])
     if header and cells[0].lower() != "label":
         raise UserError(
             f"{path}, line {line}: the first column is {_quote(cells[0])}, expected a column "
@@ -100,9 +133,8 @@ def _first_row(path: Path) -> tuple[int, int]:
     return line if header else 0, len(cells)
 
 
-def _raise_first_fault(path: Path) -> None:
+def _raise_first_fault(path: Path, skip: int, columns: int, form: str) -> None:
     """Walk the table slowly and say where its first fault is; return when there is none."""
-    skip, columns = _first_row(path)
     empty = True
     for line, cells in _rows(path):
         if line <= skip:
@@ -114,13 +146,13 @@ def _raise_first_fault(path: Path) -> None:
             continue
         for column, cell in enumerate(map(_bare, cells), start=1):
             if not re.fullmatch(r"\+?[0-9]+", cell) or int(cell[:20]) > 255:
-                what = "label" if column == 1 else "pixel"
+                what = "label" if column == 1 and form == FORM else "pixel"
                 raise UserError(
                     f"{path}, line {line}, column {column}: {what} {_quote(cell)}, expected a "
                     f"whole number from 0 to 255"
                 )
     if empty:
-        raise UserError(f"{path} has a header but no rows; {FORM}")
+        raise UserError(f"{path} has a header but no rows; {form}")
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -89,4 +89,5 @@ def calibration(path: Path, measured: "Calibration") -> None:
         bins = len(used)
         below.bar((np.arange(bins) + 0.5) / bins, measured.count, width=0.9 / bins, color=BLUE)
         below.set(xlabel="probability of the predicted class", ylabel="samples", yscale="log")
+        below.set_ylim(bottom=0.6)  # so that a bar of one sample has a height
         below.set_xlim(0, 1.01)

@@ -39,7 +39,11 @@ def decay(layers: list[Layer], amount: float) -> None:
 
 def clip_norm(gradient: Array, limit: float) -> None:
     """Scale `gradient` (size,) down to the Euclidean norm `limit` if it is longer."""
-    norm = math.sqrt(float(np.vdot(gradient, gradient)))
+    square = float(np.vdot(gradient, gradient))
+    norm = math.sqrt(square)
+    if math.isinf(square) and math.isfinite(largest := float(np.abs(gradient).max())):
+        # Squares above 3.4e38 leave float32: take them of the gradient scaled down.
+        norm = largest * float(np.linalg.norm(gradient / largest))
     if norm > limit:
         gradient *= limit / norm
 
