@@ -14,10 +14,11 @@ from perceptune.data import sources
 from perceptune.data.split import Split, moments, split
 from perceptune.errors import UserError
 from perceptune.nn import checkpoint
-from perceptune.nn.fit import Epoch, TrainingState
+from perceptune.nn.fit import Epoch
 from perceptune.nn.initializers import initialize
 from perceptune.nn.layout import Array
 from perceptune.nn.network import Network
+from perceptune.nn.state import TrainingState
 
 
 @dataclass

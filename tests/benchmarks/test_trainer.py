@@ -18,13 +18,14 @@ from perceptune import machine
 from perceptune.data import sources
 from perceptune.data.split import Split, split
 from perceptune.nn.activations import Relu
-from perceptune.nn.fit import TrainingState, _Trainer
 from perceptune.nn.initializers import INITIALIZERS, initialize
 from perceptune.nn.layout import Layer
 from perceptune.nn.network import Network
 from perceptune.nn.optimizers import Adam, Optimizer, Sgd
 from perceptune.nn.recipe import Recipe
 from perceptune.nn.schedules import SCHEDULES
+from perceptune.nn.state import TrainingState
+from perceptune.nn.trainer import Trainer
 from perceptune.nn.workspace import Workspace
 
 W1 = (784, 128, 64, 10)
@@ -38,13 +39,13 @@ def parts(mnist: Path) -> Split:
 
 def trainer_of(
     parts: Split, optimizer: Optimizer, widths: tuple[int, ...], batch_size: int | None
-) -> _Trainer:
+) -> Trainer:
     network = Network(widths, Relu(), scale=1 / 255)
     recipe = Recipe(optimizer, 0.001, SCHEDULES["constant"](), 10, batch_size)
     start = initialize(network.layout, INITIALIZERS["he_normal"](), np.random.default_rng(0))
     seed = np.random.SeedSequence(0)
     state = TrainingState.start(start.astype(np.float32), recipe, seed)
-    return _Trainer(network, state, recipe, parts.train)
+    return Trainer(network, state, recipe, parts.train)
 
 
 def multiply(work: Workspace, layers: list[Layer], gradient: list[Layer]) -> None:

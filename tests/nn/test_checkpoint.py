@@ -24,8 +24,8 @@ from perceptune.nn.checkpoint import (
     save_network,
     save_training,
 )
-from perceptune.nn.fit import TrainingState
 from perceptune.nn.network import Network
+from perceptune.nn.state import TrainingState
 
 WIDTHS = (3, 4, 2)
 NOTES = {"data": "digits", "best": 0.5, "classes": ["ä", "β"], "nothing": None}

@@ -12,12 +12,14 @@ import pytest
 
 from perceptune.nn.activations import ACTIVATIONS
 from perceptune.nn.checkpoint import load_training, save_training
-from perceptune.nn.fit import Epoch, Recipe, TrainingState, evaluate, fit
+from perceptune.nn.fit import Epoch, evaluate, fit
 from perceptune.nn.initializers import INITIALIZERS, initialize
 from perceptune.nn.layout import Array
 from perceptune.nn.network import Network
 from perceptune.nn.optimizers import OPTIMIZERS, Optimizer, Sgd, State
+from perceptune.nn.recipe import Recipe
 from perceptune.nn.schedules import SCHEDULES, Constant, WarmUp
+from perceptune.nn.state import TrainingState
 
 WIDTHS = (2, 16, 3)
 

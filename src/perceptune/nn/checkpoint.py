@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from perceptune.nn.activations import ACTIVATIONS
-from perceptune.nn.fit import TrainingState
 from perceptune.nn.layout import Array, Layout
 from perceptune.nn.network import Network
+from perceptune.nn.state import TrainingState
 
 _META = "meta"
 _NAMES = "arrays"  # within meta
