@@ -1,7 +1,12 @@
 """The command as a user types it: what it answers, and how it refuses."""
 
+import os
+import signal
+import sqlite3
 import subprocess
 import sys
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -168,6 +173,45 @@ def test_a_multirun_on_a_fresh_store_nests_its_jobs(perceptune: Perceptune, tmp_
     }
     assert len(outputs) == 4
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mlruns"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_multirun_that_is_interrupted_closes_all_runs_without_a_traceback(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    words = "train -m seed=0,1 train.epochs=1000000 tracking.figures=none hydra.launcher.n_jobs=2"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "perceptune", *words.split()],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        # As in a terminal: a test that runs in the background may have it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    store = tmp_path / "mlruns" / "mlflow.db"
+    while process.poll() is None and not (store.is_file() and _count(store, "metrics") > 1):
+        time.sleep(0.1)
+    os.killpg(process.pid, number)  # a terminal sends it to all of them
+    said, _ = process.communicate()
+    assert process.returncode == code, said
+    assert "Traceback" not in said
+    statuses = [run.info.status for run in runs_in(tmp_path)]
+    assert len(statuses) == 3
+    assert not {"RUNNING", "FINISHED"} & set(statuses)
+
+
+def _count(store: Path, table: str) -> int:
+    """Runs that have rows in a table of a store which may still be in the making."""
+    try:
+        with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as database:
+            return int(
+                database.execute(f"SELECT count(DISTINCT run_uuid) FROM {table}").fetchone()[0]
+            )
+    except sqlite3.Error:
+        return 0
 
 
 @pytest.mark.slow

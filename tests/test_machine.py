@@ -1,5 +1,6 @@
 """A run's owner is known for dead only when it is."""
 
+import os
 import subprocess
 import sys
 
@@ -18,6 +19,14 @@ def test_an_ended_process_is_dead() -> None:
     assert may_be_alive(owner)
     process.communicate(b"\n")
     assert not may_be_alive(owner)
+
+
+def test_a_process_that_nobody_has_waited_for_is_dead() -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    owner = identity(process.pid)
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert not may_be_alive(owner)
+    process.wait()
 
 
 @pytest.mark.parametrize(

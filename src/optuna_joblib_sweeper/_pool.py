@@ -12,6 +12,7 @@ from joblib.executor import get_memmapping_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from optuna_joblib_sweeper._errors import SweepError
+from optuna_joblib_sweeper._processes import deaf_children
 
 
 class WorkerDiedError(Exception):
@@ -74,7 +75,9 @@ def stream(
             max_nbytes=None,  # a job is small; mapped into memory, it would need a temporary file
         )
     try:
-        yield from parallel(delayed(function)(token) for token in tokens)
+        with deaf_children():  # the call starts the workers
+            outcomes = parallel(delayed(function)(token) for token in tokens)
+        yield from outcomes
     except Exception as error:
         # By name as well: dask's error exists only where dask is installed.
         if isinstance(error, TerminatedWorkerError) or type(error).__name__ == "KilledWorker":

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 from types import FrameType
 
@@ -123,6 +124,23 @@ def interrupts_wait() -> Iterator[None]:
         if _held.depth == 0 and _held.number is not None:
             number, _held.number = _held.number, None
             raise Interrupted(number)
+
+
+@contextmanager
+def deaf_children() -> Iterator[None]:
+    """Processes and threads started inside never see a Ctrl-C, however early it comes.
+
+    A terminal sends it to all of them, and each that is still importing would print a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # started inside, it would lift the mask
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def follow_driver(driver_pid: int) -> None:

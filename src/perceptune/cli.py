@@ -155,6 +155,7 @@ def _withdraw(folder: Path, notes: str | None) -> None:
 
 def _in_group(run: Any, arguments: list[str]) -> None:
     """Run several jobs as children of one parent, and close it when all have ended."""
+    from perceptune.tracking.interrupts import interrupts_stay_here
     from perceptune.tracking.store import Group, close_group
 
     words = [word for word in arguments if not word.startswith(("-", "hydra."))]
@@ -162,13 +163,17 @@ def _in_group(run: Any, arguments: list[str]) -> None:
         group = Group(Path(folder), " ".join(["multirun", *words])[:200])
         group.save()
         os.environ[_GROUP] = folder
-        failed = True
+        status = "FINISHED"
         try:
-            run()
-            failed = False
+            with interrupts_stay_here():
+                run()
+        except BaseException as error:
+            by_signal = isinstance(error, KeyboardInterrupt | SystemExit)
+            status = "KILLED" if by_signal else "FAILED"
+            raise
         finally:
             del os.environ[_GROUP]
-            close_group(group, failed=failed)
+            close_group(group, status)
 
 
 def _group() -> Any:

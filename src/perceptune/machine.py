@@ -59,9 +59,12 @@ def may_be_alive(owner: dict[str, str]) -> bool:
 
 
 def _process_start(pid: int) -> str:
-    """Start time in clock ticks since boot, where the kernel tells (field 22 of proc(5) stat)."""
-    stat = _read(f"/proc/{pid}/stat")
-    return stat.rpartition(")")[2].split()[19] if stat else ""
+    """Start time in clock ticks since boot, where the kernel tells (field 22 of proc(5) stat).
+
+    Nothing for a process that has ended and only waits for its parent to ask how.
+    """
+    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return fields[19] if fields and fields[0] != "Z" else ""
 
 
 def _read(path: str) -> str:

@@ -233,7 +233,7 @@ def test_four_first_starts_at_once_decode_once_and_agree(
         reader.stdin.write("\n")
         reader.stdin.flush()
     for reader in readers:
-        output, _ = reader.communicate(timeout=60)
+        output, _ = reader.communicate(timeout=300)
         assert reader.returncode == 0
         answers.append(output.split())
     digests, files, decodings = zip(*answers, strict=True)

@@ -456,7 +456,7 @@ print("saved")
 
 def saving(path: Path, moment: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-c", SAVE, str(path), moment]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")

@@ -165,7 +165,7 @@ class Sweeps:
         return optuna.load_study(study_name="test", storage=JournalStorage(backend))
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 300) -> None:
     """Return once `condition` holds; fail the test if it never does."""
     deadline = time.monotonic() + seconds
     while not condition():

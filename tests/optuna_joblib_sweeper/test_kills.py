@@ -57,7 +57,7 @@ def test_a_worker_killed_from_outside_twice_costs_two_retries(app: App, started:
         os.kill(victim, signal.SIGKILL)
         killed.add(victim)
         wait_until(lambda: any(pid not in killed and alive(pid) for pid in app.workers()))
-    process.wait(timeout=120)
+    process.wait(timeout=300)
 
     assert process.returncode == 0
     assert app.states() == ["COMPLETE"] * 8
@@ -110,7 +110,7 @@ def test_a_signal_ends_everything_at_once_and_leaves_nothing_running(
     began = time.monotonic()
     # A terminal sends Ctrl-C to every process, kill to one.
     (os.killpg if whole_group else os.kill)(process.pid, number)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
     wait_until(lambda: not group_members(process.pid))
     seconds = time.monotonic() - began
 
@@ -128,7 +128,7 @@ def test_an_interrupted_study_leaves_no_mlflow_run_running(app: App, started: St
     process = started("seconds=30", *MLFLOW)
     wait_until(lambda: len(app.attempts()) == 2)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 130, output
     assert [(trial, status) for trial, status, _ in runs(app)] == [
         ("", "KILLED"),
@@ -147,7 +147,7 @@ def test_an_interrupted_study_leaves_no_mlflow_run_running(app: App, started: St
 def test_kills_leave_one_mlflow_run_a_trial_with_the_truth(app: App, started: Start) -> None:
     deadly = ("deadly=[1]", "deadly_attempts=99", "hydra.sweeper.max_retries=0")
     process = started("seconds=0.5", *deadly, *MLFLOW)
-    wait_until(lambda: any(a.startswith("3-") for a in app.attempts()), seconds=240)
+    wait_until(lambda: any(a.startswith("3-") for a in app.attempts()))
     process.kill()
     process.wait()
     app.run(*deadly, "failing=[4]", *MLFLOW)
@@ -199,8 +199,8 @@ def test_a_worker_killed_inside_a_journal_write_is_mended_on_the_spot(app: App) 
         "        os.kill("
     )
     (app.folder / "app.py").write_text(source.replace("        os.kill(", torn))
-    began = time.monotonic()
-    app.run("deadly=[2]")
+    done = app.run("deadly=[2]")
 
     assert app.states() == ["COMPLETE"] * 6
-    assert time.monotonic() - began < 33  # Optuna would wait 30 s for the lock, on top of the rest
+    # Optuna would wait for the lock for 30 s, and say so.
+    assert "Forcibly releasing" not in done.stdout + done.stderr

@@ -1,9 +1,12 @@
+import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from optuna_joblib_sweeper._errors import Interrupted
-from optuna_joblib_sweeper._processes import interrupts_wait, signals_interrupt
+from optuna_joblib_sweeper._processes import deaf_children, interrupts_wait, signals_interrupt
 
 
 def test_a_signal_raises_at_the_end_of_a_block_that_makes_it_wait() -> None:
@@ -24,3 +27,12 @@ def test_a_signal_raises_at_once_elsewhere() -> None:
         signal.raise_signal(signal.SIGINT)
         reached.append("after it")
     assert not reached
+
+
+def test_processes_started_inside_are_deaf_to_ctrl_c_and_this_one_waits() -> None:
+    code = "import signal; print(*map(int, signal.pthread_sigmask(signal.SIG_BLOCK, ())))"
+    with pytest.raises(Interrupted), signals_interrupt(), deaf_children():
+        found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        os.kill(os.getpid(), signal.SIGINT)
+    assert int(signal.SIGINT) in map(int, found.stdout.split())
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())

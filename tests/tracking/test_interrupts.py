@@ -1,10 +1,14 @@
+import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from perceptune.tracking.interrupts import interrupts_wait
+from perceptune.tracking.interrupts import interrupts_stay_here, interrupts_wait
 from perceptune.tracking.store import Place, open_run
 from support import runs_in, store_of
 
@@ -59,3 +63,16 @@ def test_an_interrupt_while_the_run_is_opened_closes_it(
     [record] = runs_in(tmp_path)
     assert record.info.status == "KILLED"
     assert record.data.tags["reason"] == "interrupted"
+
+
+def test_processes_started_inside_are_deaf_to_ctrl_c_and_this_one_is_not() -> None:
+    code = "import signal; print(*map(int, signal.pthread_sigmask(signal.SIG_BLOCK, ())))"
+    done = []
+    with pytest.raises(KeyboardInterrupt), interrupts_stay_here():
+        found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)  # another thread hears it, and it is acted on here
+        done.append("too late")
+    assert int(signal.SIGINT) in map(int, found.stdout.split())
+    assert not done
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())

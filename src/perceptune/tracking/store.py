@@ -88,7 +88,7 @@ def open_run(
     """
     run: MlflowRun | None = None
     try:
-        with interrupts_wait(), errors_of(place):
+        with errors_of(place), interrupts_wait():  # MLflow is imported by the first, in seconds
             if run_id is None:
                 run = _create(place, name, tags, group, parent)
             else:
@@ -157,15 +157,21 @@ def artifacts_beside(uri: str) -> str | None:
 
 
 @interrupts_wait()
-def close_group(group: Group, *, failed: bool) -> None:
-    """Close the parent of a group, if any of its runs got so far as to need one."""
+def close_group(group: Group, status: str) -> None:
+    """Close the parent of a group, if any of its runs got so far as to need one.
+
+    With a `status` other than FINISHED, runs may be left whose processes were ended with it.
+    """
     note = group.folder / "parent.json"
     if not note.exists():
         return
     parent = json.loads(note.read_text())
     client = client_of(parent["uri"])
-    client.set_tag(parent["run_id"], "outcome", "failed" if failed else "finished")
-    client.set_terminated(parent["run_id"], "FAILED" if failed else "FINISHED")
+    run_id = parent["run_id"]
+    if status != "FINISHED":
+        close_dead_runs(client, client.get_run(run_id).info.experiment_id)
+    client.set_tag(run_id, "outcome", "finished" if status == "FINISHED" else "failed")
+    client.set_terminated(run_id, status)
 
 
 def close_dead_runs(client: "MlflowClient", experiment_id: str) -> None:
