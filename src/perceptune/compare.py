@@ -150,7 +150,7 @@ def _metrics(measured: Measured, parity: tuple[float, float]) -> dict[str, float
     best, last = measured.epochs[measured.best_epoch - 1], measured.epochs[-1]
     metrics = {
         "best/epoch": float(best.number),
-        "train/loss": last.train_loss,
+        "final_loss": last.train_loss,
         "fit_seconds": measured.fit_seconds,
         "first_epoch_seconds": measured.first_epoch_seconds,
         "median_epoch_seconds": measured.epoch_seconds,

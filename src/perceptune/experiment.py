@@ -237,4 +237,12 @@ def name_of(config: Config, overrides: Sequence[str]) -> str:
 
 
 _LONGEST_NAME = 200
-_NAMED = ("optimizer", "optimizer.lr", "model.hidden", "model.activation", "resume", "register")
+_NAMED = (
+    "optimizer",
+    "optimizer.lr",
+    "model.hidden",
+    "model.activation",
+    "resume",
+    "register",
+    "backends",
+)

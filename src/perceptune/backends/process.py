@@ -89,7 +89,7 @@ def _train(job: Job, folder: Path) -> dict[str, Any]:
     total_seconds = time.time() - job.started - evaluation_seconds
     memory = peak_memory()
     test_loss, test_accuracy = evaluate(network, best.theta, parts.test)
-    save_network(folder / "best.npz", network, best.theta, notes(training))
+    _keep_weights(training, folder / "best.npz")
     return {
         "epochs": epochs,
         "best_epoch": best.epoch,

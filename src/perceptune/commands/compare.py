@@ -81,7 +81,7 @@ def _conditions(config: Config, result: Comparison) -> str:
 
 _COLUMNS = {
     "test accuracy": ("test/accuracy", ".4f"),
-    "train loss": ("train/loss", ".4f"),
+    "train loss": ("final_loss", ".4f"),
     "s/epoch": ("median_epoch_seconds", ".3f"),
     "first": ("first_epoch_seconds", ".3f"),
     "samples/s": ("samples_per_second", ",.0f"),
@@ -91,4 +91,4 @@ _COLUMNS = {
     "parity: loss": ("parity/loss", ".1e"),
     "weights": ("parity/weights", ".1e"),
 }
-_WITH_SPREAD = ("test/accuracy", "train/loss", "median_epoch_seconds")
+_WITH_SPREAD = ("test/accuracy", "final_loss", "median_epoch_seconds")
