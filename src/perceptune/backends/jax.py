@@ -88,7 +88,7 @@ def _activation(training: Training) -> Any:
 
 
 def _optimizer(options: dict[str, Any]) -> optax.GradientTransformation:
-    """Optax's, told to put ε where ours does."""
+    """Optax's, told to put ε where ours does; AdaGrad's, under the root, gets ε² for that."""
     name, lr = options["name"], options["lr"]
     if name in ("sgd", "momentum", "nesterov"):
         return optax.sgd(lr, momentum=options.get("momentum"), nesterov=name == "nesterov")
@@ -96,7 +96,7 @@ def _optimizer(options: dict[str, Any]) -> optax.GradientTransformation:
     if name == "rmsprop":
         return optax.rmsprop(lr, decay=options["decay"], eps=eps, eps_in_sqrt=False)
     if name == "adagrad":
-        return optax.adagrad(lr, initial_accumulator_value=0.0, eps=eps)
+        return optax.adagrad(lr, initial_accumulator_value=0.0, eps=eps**2)
     betas = (options["beta1"], options["beta2"])
     if name == "adamw":
         return optax.adamw(lr, *betas, eps=eps, weight_decay=options["weight_decay"])

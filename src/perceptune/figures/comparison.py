@@ -60,5 +60,5 @@ def comparison(path: Path, curves: Mapping[str, Curve]) -> None:
         by_epoch.set(xlabel="epoch", title="training loss", yscale="log")
         by_epoch.xaxis.set_major_locator(MaxNLocator(integer=True))
         title = "validation accuracy" if validated else "training loss"
-        by_time.set(xlabel="seconds, imports and compiling included", title=title, xscale="log")
+        by_time.set(xlabel="seconds, imports and compiling included", title=title)
         by_epoch.legend()
