@@ -46,6 +46,7 @@ ONLY = {
     "jax": ("perceptune/backends/jax.py",),
     "keras": ("perceptune/backends/keras.py",),
     "sklearn": ("perceptune/backends/sklearn.py",),
+    "optax": ("perceptune/backends/jax.py",),
     "torch": ("perceptune/backends/torch.py",),
     "hydra_plugins": (),
 }

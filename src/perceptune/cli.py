@@ -23,6 +23,8 @@ perceptune: perceptrons in NumPy, composed by Hydra, tracked in MLflow, tuned by
                                       score a network on test data; several: their mean
   perceptune predict MODEL INPUT [--output FILE] [--probabilities]
                                       classify a picture, a folder of them, a .npy or a CSV
+  perceptune compare [OVERRIDE ...]   train the same network in NumPy, PyTorch, JAX, Keras and
+                                      scikit-learn: same start, same batches
   perceptune ui                       look at runs in the browser
   perceptune info                     versions, cores, BLAS; where data and store are
 
@@ -54,26 +56,20 @@ def main() -> None:
 
 def train(arguments: list[str]) -> None:
     """`perceptune train`: Hydra composes, `_job` does the work, once or many times."""
-    if any(argument.startswith("--experimental-rerun") for argument in arguments):
-        from perceptune.errors import UserError
-
-        raise UserError("--experimental-rerun is refused: it would load a pickle")
-    import hydra
-
-    from perceptune import paths
-
-    paths.register_resolvers()
-    # Our presets are a group that is there already, so Hydra would refuse the `+`.
-    overrides = [
-        word.removeprefix("+") if word.startswith("+experiment=") else word for word in arguments
-    ]
-    sys.argv = ["perceptune train", *overrides]
-    conf = str(paths.root() / "conf")
-    run = hydra.main(config_path=conf, config_name="config", version_base="1.3")(_job)
+    run = _composed("train", arguments, _job)
     if {"-m", "--multirun"} & set(arguments):
         _in_group(run, arguments)
     else:
         run()
+
+
+def compare(arguments: list[str]) -> None:
+    """`perceptune compare`: Hydra composes as for `train`."""
+    if {"-m", "--multirun"} & set(arguments):
+        from perceptune.errors import UserError
+
+        raise UserError("compare runs all of backends=[…] and repeats=… by itself; leave out -m")
+    _composed("compare", arguments, _comparison)()
 
 
 def evaluate(arguments: list[str]) -> None:
@@ -102,6 +98,42 @@ def info(arguments: list[str]) -> None:
     from perceptune.info import report
 
     report()
+
+
+def _composed(command: str, arguments: list[str], job: Any) -> Any:
+    """What runs `job` with the configuration that Hydra composes from `arguments`."""
+    if any(argument.startswith("--experimental-rerun") for argument in arguments):
+        from perceptune.errors import UserError
+
+        raise UserError("--experimental-rerun is refused: it would load a pickle")
+    import hydra
+
+    from perceptune import paths
+
+    paths.register_resolvers()
+    # Our presets are a group that is there already, so Hydra would refuse the `+`.
+    overrides = [
+        word.removeprefix("+") if word.startswith("+experiment=") else word for word in arguments
+    ]
+    sys.argv = [f"perceptune {command}", *overrides]
+    conf = str(paths.root() / "conf")
+    return hydra.main(config_path=conf, config_name="config", version_base="1.3")(job)
+
+
+def _comparison(composed: "DictConfig") -> None:
+    from hydra.core.hydra_config import HydraConfig
+
+    from perceptune.commands import compare
+    from perceptune.config import parse
+    from perceptune.errors import UserError
+
+    settings = HydraConfig.get()
+    try:
+        compare.main(
+            parse(composed), list(settings.overrides.task), Path(settings.runtime.output_dir)
+        )
+    except UserError as error:
+        _fail(str(error))  # leaves by SystemExit, past Hydra's own report
 
 
 def _job(composed: "DictConfig") -> Any:
@@ -237,7 +269,14 @@ def _fail(message: str, code: int = 1) -> NoReturn:
     raise SystemExit(code)
 
 
-COMMANDS = {"train": train, "evaluate": evaluate, "predict": predict, "ui": ui, "info": info}
+COMMANDS = {
+    "train": train,
+    "evaluate": evaluate,
+    "predict": predict,
+    "compare": compare,
+    "ui": ui,
+    "info": info,
+}
 
 if _GROUP in os.environ:  # a job's process: it composes before it calls `_job`
     from perceptune.paths import register_resolvers

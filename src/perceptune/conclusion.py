@@ -46,7 +46,7 @@ def _keep_weights(training: Training, run: Run, *, in_trial: bool) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for name, theta in (("last", training.state.weights), ("best", best.theta)):
             weights = Path(scratch) / f"{name}.npz"
-            checkpoint.save_network(weights, training.network, theta, _notes(training))
+            checkpoint.save_network(weights, training.network, theta, notes(training))
             run.log_file(weights, "weights")
         if not in_trial:
             entry = None
@@ -89,7 +89,7 @@ def predictions(
     return report.Predictions.of(name, part, data.shape, probabilities, data.classes)
 
 
-def _notes(training: Training) -> dict[str, Any]:
+def notes(training: Training) -> dict[str, Any]:
     """What a network's file says beside its weights: enough to use it on new images."""
     data = training.data
     return {

@@ -34,6 +34,18 @@ OBJECTIVES = (
     "fit_seconds",
 )
 
+BACKENDS = (
+    "numpy",
+    "torch",
+    "torch_compiled",
+    "jax",
+    "sklearn",
+    "keras",
+    "keras_jax",
+    "keras_tensorflow",
+    "keras_torch",
+)
+
 
 @dataclass
 class Data:
@@ -105,7 +117,9 @@ class Config:
     augment: dict[str, Any]
     tracking: Tracking
     seed: int
+    repeats: int
     threads: int
+    backends: list[str]
     objective: Any
     resume: str | None
     register: str | None
@@ -222,6 +236,14 @@ def _check(config: Config) -> None:
             raise UserError(f"{name} must be 0 or more, got {value}")
     if not 1 <= config.threads <= _MOST_THREADS:
         raise UserError(f"threads must be from 1 to {_MOST_THREADS}, got {config.threads}")
+    if config.repeats < 1:
+        raise UserError(f"repeats must be 1 or more, got {config.repeats}")
+    for position, backend in enumerate(config.backends):
+        _one_of("backends", backend, BACKENDS)
+        if backend in config.backends[:position]:
+            raise UserError(f"backends names {backend} twice")
+    if not config.backends:
+        raise UserError("backends must name at least one of " + ", ".join(BACKENDS))
     if config.register is not None and not config.tracking.enabled:
         raise UserError("register needs the store; set tracking.enabled=true")
     if config.register is not None and (not config.register or set(config.register) & set("/:@")):

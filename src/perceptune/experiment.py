@@ -6,7 +6,7 @@ Read `train` first. What happens between two epochs stands in `_run_epochs`.
 import math
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,13 @@ from perceptune.training import (
     take_up,
 )
 
-_UNRECORDED = ("tracking", "resume", "register")  # these change nothing about the network
+_UNRECORDED = (
+    "tracking",
+    "resume",
+    "register",
+    "backends",
+    "repeats",
+)  # these change nothing about the network
 
 
 class DivergedError(UserError):
@@ -90,11 +96,11 @@ def train(config: Config, overrides: list[str], folder: Path, group: Group | Non
             training.checkpoint = folder / "checkpoint.npz"
             take_up(training)
             keep_config(training.config, folder)  # for `study.crown`
-        name = _name(training.config, training.overrides)
+        name = name_of(training.config, training.overrides)
         alone = not trial and group is None
         with _recorded(training, name, folder, group) as run, _interruptible(training, alone):
             if training.state.epoch == 0:
-                _describe(run, training)
+                describe(run, training)
             watched = Diagnostics(training) if training.config.tracking.diagnostics else None
             outcome = run.outcome = _run_epochs(training, run, watched, quiet=not alone)
             metrics = conclude(training, run, outcome, in_trial=bool(trial))
@@ -148,7 +154,7 @@ def _recorded(training: Training, name: str, folder: Path, group: Group | None) 
         yield run
 
 
-def _describe(run: Run, training: Training) -> None:
+def describe(run: Run, training: Training) -> None:
     """Record what is known before the first epoch."""
     config, network, parts = training.config, training.network, training.parts
     settings = {k: v for k, v in to_dict(config).items() if k not in _UNRECORDED}
@@ -218,7 +224,7 @@ def _due(last: float, interval: float | None) -> bool:
     return interval is not None and time.monotonic() - last >= interval
 
 
-def _name(config: Config, overrides: list[str]) -> str:
+def name_of(config: Config, overrides: Sequence[str]) -> str:
     """What is particular about a run: `adam lr=0.001 [128,64] relu`, and what else was changed."""
     hidden = ",".join(map(str, config.model.hidden))
     optimizer = config.optimizer
@@ -231,4 +237,12 @@ def _name(config: Config, overrides: list[str]) -> str:
 
 
 _LONGEST_NAME = 200
-_NAMED = ("optimizer", "optimizer.lr", "model.hidden", "model.activation", "resume", "register")
+_NAMED = (
+    "optimizer",
+    "optimizer.lr",
+    "model.hidden",
+    "model.activation",
+    "resume",
+    "register",
+    "backends",
+)

@@ -3,6 +3,7 @@
 Knows neither runs nor networks. Uses matplotlib's figures directly: no global state, no window.
 """
 
+from perceptune.figures.comparison import comparison
 from perceptune.figures.images import gallery, tiles
 from perceptune.figures.scores import calibration, confusion, per_class
 from perceptune.figures.training import activations, curves
@@ -10,6 +11,7 @@ from perceptune.figures.training import activations, curves
 __all__ = [
     "activations",
     "calibration",
+    "comparison",
     "confusion",
     "curves",
     "gallery",
