@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -72,7 +74,9 @@ def train(arguments: list[str]) -> None:
     # A container's stop or a batch system's end: close the run as an interrupt would.
     signal.signal(signal.SIGTERM, _terminate)
     if {"-m", "--multirun"} & set(arguments):
-        _in_group(run, arguments)
+        words = [word for word in arguments if not word.startswith(("-", "hydra."))]
+        with _grouped(" ".join(["multirun", *words])):
+            run()
     else:
         run()
 
@@ -111,7 +115,7 @@ def _job(composed: "DictConfig") -> Any:
     from hydra.types import RunMode
 
     from optuna_joblib_sweeper import current_trial
-    from perceptune import experiment, terminal
+    from perceptune import terminal
     from perceptune.config import parse
     from perceptune.errors import UserError
 
@@ -121,7 +125,9 @@ def _job(composed: "DictConfig") -> Any:
     group = _group()
     try:
         config = parse(composed)
-        result = experiment.train(config, overrides, Path(settings.runtime.output_dir), group)
+        if config.repeats > 1 and not current_trial():
+            return _repeat(config, overrides, settings)
+        result = _train(config, overrides, settings, group)
     except UserError as error:
         if alone:
             _fail(str(error))  # leaves by SystemExit, past Hydra's own report
@@ -131,26 +137,68 @@ def _job(composed: "DictConfig") -> Any:
     if alone:
         print(terminal.summary(result))
     elif group is not None and not current_trial():
+        from perceptune.seeds import Note
+
         print(terminal.one_line(result, overrides), flush=True)
+        Note.of(config, overrides, result, _tags(settings)).leave(group.folder)
     return result.objective(config.objectives)
 
 
-def _in_group(run: Any, arguments: list[str]) -> None:
-    """Run several jobs as children of one parent, and close it when all have ended."""
+def _train(config: Any, overrides: list[str], settings: Any, group: Any) -> Any:
+    """One run, of one seed; in a study of several, unless one is being confirmed."""
+    from dataclasses import replace
+
+    from optuna_joblib_sweeper import current_trial
+    from perceptune import experiment, together
+
+    if current_trial().confirming:
+        config = replace(config, repeats=1)  # each fresh seed is a run of its own
+    if config.repeats > 1:
+        return together.train(config, overrides, _tags(settings))
+    folder = Path(settings.runtime.output_dir)
+    return experiment.train(config, overrides, folder, group, _tags(settings))
+
+
+def _repeat(config: Any, overrides: list[str], settings: Any) -> Any:
+    """Several seeds: on all cores, or one after another where other jobs have these."""
+    from contextlib import nullcontext
+
+    from perceptune import repeats
+    from perceptune.experiment import name_of
+
+    folder, tags, group = Path(settings.runtime.output_dir), _tags(settings), _group()
+    n_jobs = settings.launcher.get("n_jobs", 1) if group is None else 1
+    with _grouped(name_of(config, overrides)) if group is None else nullcontext(group) as group:
+        done = repeats.train_all(config, overrides, folder, group, tags, n_jobs)
+    return repeats.objective(done, config.objectives)
+
+
+def _tags(settings: Any) -> dict[str, str]:
+    """Which preset was chosen, if one was."""
+    preset = settings.runtime.choices.get("experiment")
+    return {"preset": str(preset)} if preset else {}
+
+
+@contextmanager
+def _grouped(name: str) -> Iterator[Any]:
+    """Several runs as children of one parent, which is closed when all have ended."""
+    from perceptune import seeds
     from perceptune.tracking.store import Group, close_group
 
-    words = [word for word in arguments if not word.startswith(("-", "hydra."))]
     with tempfile.TemporaryDirectory(prefix="perceptune-") as folder:
-        group = Group(Path(folder), " ".join(["multirun", *words])[:200])
+        group = Group(Path(folder), name[:200])
         group.save()
         os.environ[_GROUP] = folder
         failed = True
         try:
-            run()
+            yield group
             failed = False
         finally:
             del os.environ[_GROUP]
-            close_group(group, failed=failed)
+            try:
+                seeds.conclude(group)
+            finally:
+                close_group(group, failed=failed)
 
 
 def _group() -> Any:

@@ -109,6 +109,7 @@ class Config:
     objective: Any
     resume: str | None
     register: str | None
+    repeats: int = 1  # what was saved before there were repeats has none
 
     def activation(self) -> Activation:
         """What hidden layers apply."""
@@ -220,6 +221,8 @@ def _check(config: Config) -> None:
     for name, value in (("seed", config.seed), ("data.split_seed", data.split_seed)):
         if value < 0:
             raise UserError(f"{name} must be 0 or more, got {value}")
+    if config.repeats < 1:
+        raise UserError(f"repeats must be 1 or more, got {config.repeats}")
     if not 1 <= config.threads <= _MOST_THREADS:
         raise UserError(f"threads must be from 1 to {_MOST_THREADS}, got {config.threads}")
     if config.register is not None and not config.tracking.enabled:

@@ -141,16 +141,22 @@ def artifacts_beside(uri: str) -> str | None:
     return (local.parent / "artifacts").as_uri() if local else None
 
 
-@interrupts_wait()
-def close_group(group: Group, *, failed: bool) -> None:
-    """Close the parent of a group, if any of its runs got so far as to need one."""
+def parent_of(group: Group) -> MlflowRun | None:
+    """The parent of a group, if any of its runs got so far as to need one."""
     note = group.folder / "parent.json"
     if not note.exists():
-        return
+        return None
     parent = json.loads(note.read_text())
-    client = client_of(parent["uri"])
-    client.set_tag(parent["run_id"], "outcome", "failed" if failed else "finished")
-    client.set_terminated(parent["run_id"], "FAILED" if failed else "FINISHED")
+    return log_to(parent["uri"], parent["run_id"])
+
+
+@interrupts_wait()
+def close_group(group: Group, *, failed: bool) -> None:
+    """Close the parent of a group, if there is one."""
+    parent = parent_of(group)
+    if parent is not None:
+        parent.outcome = "failed" if failed else "finished"
+        _close(parent, "FAILED" if failed else "FINISHED", borrowed=False, tags={})
 
 
 def close_dead_runs(client: "MlflowClient", experiment_id: str) -> None:
