@@ -32,6 +32,7 @@ class ConfirmSettings:
 
     top: int = 0
     seeds: int | tuple[int, ...] = 5
+    skip: int = 1
     key: str = "seed"
 
 
@@ -130,8 +131,11 @@ def _confirm(raw: Mapping[str, Any]) -> ConfirmSettings:
         raise SweepError(
             f"hydra.sweeper.confirm.seeds must be above 0, or a list of seeds, got {seeds!r}"
         )
+    skip = raw.get("skip", 1)
+    if not _whole(skip):
+        raise SweepError(f"hydra.sweeper.confirm.skip must be 0 or more, got {skip!r}")
     return ConfirmSettings(
-        top=top, seeds=tuple(seeds) if listed else seeds, key=str(raw.get("key", "seed"))
+        top=top, seeds=tuple(seeds) if listed else seeds, skip=skip, key=str(raw.get("key", "seed"))
     )
 
 

@@ -21,7 +21,7 @@ from optuna_joblib_sweeper._study import Memory, StudyStore
 
 
 def fresh_seeds(settings: ConfirmSettings, config: DictConfig) -> tuple[int, ...]:
-    """The seeds asked for, or as many as asked for above the one that the sweep used.
+    """The seeds asked for, or as many as asked for above those that the sweep used.
 
     Raises:
         SweepError: the config has no whole number under the seed's key.
@@ -33,7 +33,8 @@ def fresh_seeds(settings: ConfirmSettings, config: DictConfig) -> tuple[int, ...
             f"got {used!r}"
         )
     if isinstance(settings.seeds, int):
-        return tuple(range(used + 1, used + 1 + settings.seeds))
+        first = used + settings.skip
+        return tuple(range(first, first + settings.seeds))
     return settings.seeds
 
 

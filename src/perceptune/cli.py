@@ -8,6 +8,8 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -58,7 +60,9 @@ def train(arguments: list[str]) -> None:
     """`perceptune train`: Hydra composes, `_job` does the work, once or many times."""
     run = _composed("train", arguments, _job)
     if {"-m", "--multirun"} & set(arguments):
-        _in_group(run, arguments)
+        words = [word for word in arguments if not word.startswith(("-", "hydra."))]
+        with _grouped(" ".join(["multirun", *words])):
+            run()
     else:
         run()
 
@@ -143,7 +147,7 @@ def _job(composed: "DictConfig") -> Any:
     from omegaconf import OmegaConf
 
     from optuna_joblib_sweeper import current_trial
-    from perceptune import experiment, terminal
+    from perceptune import terminal
     from perceptune.config import parse
     from perceptune.errors import UserError
 
@@ -155,7 +159,9 @@ def _job(composed: "DictConfig") -> Any:
     group = _group()
     try:
         config = parse(composed)
-        result = experiment.train(config, overrides, Path(settings.runtime.output_dir), group)
+        if config.repeats > 1 and not current_trial():
+            return _repeat(config, overrides, settings)
+        result = _train(config, overrides, settings, group)
     except UserError as error:
         if alone:
             if not hasattr(error, "outcome"):  # refused, not failed on the way
@@ -167,7 +173,10 @@ def _job(composed: "DictConfig") -> Any:
     if alone:
         print(terminal.summary(result))
     elif group is not None and not current_trial():
+        from perceptune.seeds import Note
+
         print(terminal.one_line(result, overrides), flush=True)
+        Note.of(config, overrides, result, _tags(settings)).leave(group.folder)
     return result.objective(config.objectives)
 
 
@@ -185,27 +194,67 @@ def _withdraw(folder: Path, notes: str | None) -> None:
             return
 
 
-def _in_group(run: Any, arguments: list[str]) -> None:
-    """Run several jobs as children of one parent, and close it when all have ended."""
+def _train(config: Any, overrides: list[str], settings: Any, group: Any) -> Any:
+    """One run, of one seed; in a study of several, unless one is being confirmed."""
+    from dataclasses import replace
+
+    from optuna_joblib_sweeper import current_trial
+    from perceptune import experiment, together
+
+    if current_trial().confirming:
+        config = replace(config, repeats=1)  # each fresh seed is a run of its own
+    if config.repeats > 1:
+        return together.train(config, overrides, _tags(settings))
+    folder = Path(settings.runtime.output_dir)
+    return experiment.train(config, overrides, folder, group, _tags(settings))
+
+
+def _repeat(config: Any, overrides: list[str], settings: Any) -> Any:
+    """Several seeds: on all cores, or one after another where other jobs have these."""
+    from contextlib import nullcontext
+
+    from perceptune import repeats
+    from perceptune.experiment import name_of
+
+    folder, tags, group = Path(settings.runtime.output_dir), _tags(settings), _group()
+    n_jobs = settings.launcher.get("n_jobs", 1) if group is None else 1
+    with _grouped(name_of(config, overrides)) if group is None else nullcontext(group) as group:
+        done = repeats.train_all(config, overrides, folder, group, tags, n_jobs)
+    return repeats.objective(done, config.objectives)
+
+
+def _tags(settings: Any) -> dict[str, str]:
+    """Which preset was chosen, if one was."""
+    preset = settings.runtime.choices.get("experiment")
+    return {"preset": str(preset)} if preset else {}
+
+
+@contextmanager
+def _grouped(name: str) -> Iterator[Any]:
+    """Several runs as children of one parent, which is closed when all have ended."""
+    from perceptune import seeds
     from perceptune.tracking.interrupts import interrupts_stay_here
     from perceptune.tracking.store import Group, close_group
 
-    words = [word for word in arguments if not word.startswith(("-", "hydra."))]
     with tempfile.TemporaryDirectory(prefix="perceptune-") as folder:
-        group = Group(Path(folder), " ".join(["multirun", *words])[:200])
+        group = Group(Path(folder), name[:200])
         group.save()
         os.environ[_GROUP] = folder
         status = "FINISHED"
         try:
             with interrupts_stay_here():
-                run()
+                yield group
         except BaseException as error:
             by_signal = isinstance(error, KeyboardInterrupt | SystemExit)
             status = "KILLED" if by_signal else "FAILED"
             raise
         finally:
             del os.environ[_GROUP]
-            close_group(group, status)
+            try:
+                if status != "KILLED":
+                    seeds.conclude(group)
+            finally:
+                close_group(group, status)
 
 
 def _group() -> Any:

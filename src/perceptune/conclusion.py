@@ -34,21 +34,23 @@ def conclude(training: Training, run: Run, outcome: str, *, in_trial: bool) -> d
         said = predictions(training.data, network, best.theta, "test", training.parts.test)
         logged |= said.metrics("test")
     run.log_metrics(logged)
-    _keep_weights(training, run, in_trial=in_trial)
+    keep_weights(training, run, as_model=not in_trial)
     if _draws(config, in_trial):
         _show(training, run, said)
     return final | logged
 
 
-def _keep_weights(training: Training, run: Run, *, in_trial: bool) -> None:
-    """Record the weights, and outside a study the best of them as a model for others."""
+def keep_weights(
+    training: Training, run: Run, folder: str = "weights", *, as_model: bool = False
+) -> None:
+    """Record the weights in `folder`, and perhaps the best of them as a model for others."""
     best, config = training.best, training.config
     with tempfile.TemporaryDirectory() as scratch:
         for name, theta in (("last", training.state.weights), ("best", best.theta)):
             weights = Path(scratch) / f"{name}.npz"
             checkpoint.save_network(weights, training.network, theta, notes(training))
-            run.log_file(weights, "weights")
-        if not in_trial:
+            run.log_file(weights, folder)
+        if as_model:
             entry = None
             if config.register is not None:
                 accuracy = best.metrics.get("val/accuracy")

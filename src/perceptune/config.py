@@ -117,12 +117,12 @@ class Config:
     augment: dict[str, Any]
     tracking: Tracking
     seed: int
-    repeats: int
     threads: int
     backends: list[str]
     objective: Any
     resume: str | None
     register: str | None
+    repeats: int = 1  # what was saved before there were repeats has none
 
     def activation(self) -> Activation:
         """What hidden layers apply."""
@@ -234,10 +234,10 @@ def _check(config: Config) -> None:
     for name, value in (("seed", config.seed), ("data.split_seed", data.split_seed)):
         if value < 0:
             raise UserError(f"{name} must be 0 or more, got {value}")
-    if not 1 <= config.threads <= _MOST_THREADS:
-        raise UserError(f"threads must be from 1 to {_MOST_THREADS}, got {config.threads}")
     if config.repeats < 1:
         raise UserError(f"repeats must be 1 or more, got {config.repeats}")
+    if not 1 <= config.threads <= _MOST_THREADS:
+        raise UserError(f"threads must be from 1 to {_MOST_THREADS}, got {config.threads}")
     for position, backend in enumerate(config.backends):
         _one_of("backends", backend, BACKENDS)
         if backend in config.backends[:position]:

@@ -6,7 +6,7 @@ Read `train` first. What happens between two epochs stands in `_run_epochs`.
 import math
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from perceptune.conclusion import conclude, log_picture
 from perceptune.config import Config, flatten, to_dict, to_yaml
 from perceptune.diagnostics import Diagnostics
 from perceptune.errors import UserError
-from perceptune.nn.fit import fit
+from perceptune.nn.fit import Epoch, fit
 from perceptune.tracking.run import FolderRun, Run
 from perceptune.tracking.store import Group, Place, open_run
 from perceptune.training import (
@@ -30,13 +30,8 @@ from perceptune.training import (
     take_up,
 )
 
-_UNRECORDED = (
-    "tracking",
-    "resume",
-    "register",
-    "backends",
-    "repeats",
-)  # these change nothing about the network
+# These change nothing about the network.
+UNRECORDED = ("tracking", "resume", "register", "backends", "repeats")
 
 
 class DivergedError(UserError):
@@ -55,6 +50,7 @@ class Result:
         run: where it is recorded.
         name: the run's name.
         best_epoch, epochs: the one whose weights were kept, and how many were made.
+        history: every measurement, by metric name, with its `epoch`.
     """
 
     metrics: dict[str, float]
@@ -63,6 +59,7 @@ class Result:
     name: str
     best_epoch: int
     epochs: int
+    history: Sequence[Mapping[str, float]] = ()
 
     def objective(self, names: tuple[str, ...]) -> float | tuple[float, ...]:
         """What a sweep is told; `objective` in the configuration names it."""
@@ -70,7 +67,13 @@ class Result:
         return values[0] if len(values) == 1 else values
 
 
-def train(config: Config, overrides: list[str], folder: Path, group: Group | None = None) -> Result:
+def train(
+    config: Config,
+    overrides: list[str],
+    folder: Path,
+    group: Group | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> Result:
     """Train, record and evaluate one network.
 
     Args:
@@ -78,6 +81,7 @@ def train(config: Config, overrides: list[str], folder: Path, group: Group | Non
         overrides: what the user said on the command line, to be kept with the run.
         folder: where files go that no store takes.
         group: the command that this run is part of, if there are more.
+        tags: short texts to be recorded with the run.
 
     Raises:
         UserError: data, store or checkpoint are not as they must be, or the training diverged.
@@ -98,7 +102,7 @@ def train(config: Config, overrides: list[str], folder: Path, group: Group | Non
             keep_config(training.config, folder)  # for `study.crown`
         name = name_of(training.config, training.overrides)
         alone = not trial and group is None
-        with _recorded(training, name, folder, group) as run, _interruptible(training, alone):
+        with recorded(training, name, folder, group, tags) as run, _interruptible(training, alone):
             if training.state.epoch == 0:
                 describe(run, training)
             watched = Diagnostics(training) if training.config.tracking.diagnostics else None
@@ -108,7 +112,8 @@ def train(config: Config, overrides: list[str], folder: Path, group: Group | Non
                 log_picture(run, "activations", watched.draw)
             if training.checkpoint:
                 training.checkpoint.unlink(missing_ok=True)
-    return Result(metrics, outcome, run, name, training.best.epoch, training.state.epoch)
+    made = training.state.epoch
+    return Result(metrics, outcome, run, name, training.best.epoch, made, training.history)
 
 
 def refuse_test(config: Config) -> None:
@@ -129,7 +134,13 @@ def _interruptible(training: Training, alone: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _recorded(training: Training, name: str, folder: Path, group: Group | None) -> Iterator[Run]:
+def recorded(
+    training: Training,
+    name: str,
+    folder: Path,
+    group: Group | None,
+    tags: Mapping[str, str] | None = None,
+) -> Iterator[Run]:
     """The run's record, and the place of its checkpoints."""
     config = training.config
     if not config.tracking.enabled:
@@ -138,6 +149,7 @@ def _recorded(training: Training, name: str, folder: Path, group: Group | None) 
         return
     blas = machine.blas()
     tags = {
+        **(tags or {}),
         "blas": f"{blas['library']} {blas['version']} {blas['kernel']}",
         "threads": str(blas["threads"]),
     }
@@ -157,7 +169,7 @@ def _recorded(training: Training, name: str, folder: Path, group: Group | None) 
 def describe(run: Run, training: Training) -> None:
     """Record what is known before the first epoch."""
     config, network, parts = training.config, training.network, training.parts
-    settings = {k: v for k, v in to_dict(config).items() if k not in _UNRECORDED}
+    settings = {k: v for k, v in to_dict(config).items() if k not in UNRECORDED}
     hidden = network.widths[1:-1]
     sizes = {f"model.width_{number}": width for number, width in enumerate(hidden, start=1)}
     run.log_params(
@@ -189,38 +201,50 @@ def keep_config(config: Config, folder: Path) -> Path:
 
 def _run_epochs(training: Training, run: Run, watched: Diagnostics | None, *, quiet: bool) -> str:
     """Train to the end, or as far as it makes sense; say which: the run's outcome."""
-    config, state, best, trial = training.config, training.state, training.best, current_trial()
+    config, state, trial = training.config, training.state, current_trial()
     recipe = config.recipe()
     epochs = fit(training.network, state, recipe, training.parts.train, training.parts.validation)
     last_checkpoint = time.monotonic()
     with terminal.progress(recipe.epochs, state.epoch, quiet=quiet) as show:
         for record in epochs:
-            if not record.finite:
-                raise DivergedError(
-                    f"the training diverged in epoch {record.number}: its loss is "
-                    f"{record.train_loss}; lower optimizer.lr={recipe.lr:g} or set train.clip_norm"
-                )
-            metrics = metrics_of(record)
+            metrics = take(training, record)
             inside = watched.metrics(record.lr) if watched else {}
             run.log_metrics(metrics | inside, record.number)
-            best.offer(record, state.weights)
-            training.seconds += record.seconds
-            training.history.append({"epoch": record.number, **metrics})
             show(record)
 
             if trial and config.objectives[0] in metrics:
                 trial.report(metrics[config.objectives[0]], record.number)
                 if trial.should_prune():
                     return "pruned"
-            if config.train.patience is not None and best.age >= config.train.patience:
+            if config.train.patience is not None and training.best.age >= config.train.patience:
                 return "stopped_early"
-            if _due(last_checkpoint, config.train.checkpoint_seconds):
+            if due(last_checkpoint, config.train.checkpoint_seconds):
                 save(training)
                 last_checkpoint = time.monotonic()
     return "finished"
 
 
-def _due(last: float, interval: float | None) -> bool:
+def take(training: Training, record: Epoch) -> dict[str, float]:
+    """Take an epoch's record into the training; its numbers by metric name.
+
+    Raises:
+        DivergedError: they are none.
+    """
+    if not record.finite:
+        lr = training.config.recipe().lr
+        raise DivergedError(
+            f"the training diverged in epoch {record.number}: its loss is "
+            f"{record.train_loss}; lower optimizer.lr={lr:g} or set train.clip_norm"
+        )
+    metrics = metrics_of(record)
+    training.best.offer(record, training.state.weights)
+    training.seconds += record.seconds
+    training.history.append({"epoch": record.number, **metrics})
+    return metrics
+
+
+def due(last: float, interval: float | None) -> bool:
+    """Whether `interval` seconds have gone since the last checkpoint; None: never one."""
     return interval is not None and time.monotonic() - last >= interval
 
 

@@ -30,6 +30,7 @@ class ConfirmConfig:
 
     top: int = 0  # how many trials; 0: no confirmation
     seeds: Any = 5  # a count, or the list of seeds
+    skip: int = 1  # how many seeds a trial used, from the config's on: a count starts after them
     key: str = "seed"  # the config key that holds the seed
 
 

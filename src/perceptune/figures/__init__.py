@@ -6,7 +6,7 @@ Knows neither runs nor networks. Uses matplotlib's figures directly: no global s
 from perceptune.figures.comparison import comparison
 from perceptune.figures.images import gallery, tiles
 from perceptune.figures.scores import calibration, confusion, per_class
-from perceptune.figures.training import activations, curves
+from perceptune.figures.training import activations, curves, seeds
 
 __all__ = [
     "activations",
@@ -16,5 +16,6 @@ __all__ = [
     "curves",
     "gallery",
     "per_class",
+    "seeds",
     "tiles",
 ]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
 
 CHAMPION = "champion"
+BEST = "weights/best.npz"  # where a run keeps the weights that were best on validation samples
 _CARRIED = "perceptune_nn"
 _NEEDS = ("mlflow", "numpy", "pandas")
 _PACKAGE = Path(perceptune.__file__).parent
@@ -85,10 +86,10 @@ def _build(folder: Path, weights: Path, example: Any, run_id: str, model_id: str
         shutil.rmtree(leftover)
 
 
-def fetch_weights(uri: str, model: str, folder: Path) -> Path:
+def fetch_weights(uri: str, model: str, folder: Path, artifact: str = BEST) -> Path:
     """Copy the weights of a run, or of a model `models:/…`, from a store into `folder`.
 
-    A study's run stands for its best trial. No code of a model is run.
+    A study's run stands for its best trial; of a run it is `artifact`. No code of a model is run.
 
     Raises:
         UserError: the store has no such thing, or it has no weights.
@@ -108,12 +109,12 @@ def fetch_weights(uri: str, model: str, folder: Path) -> Path:
             return weights[0]
         run = client.get_run(model)
         run_id = run.data.tags.get("best_run_id", model)
-        return Path(client.download_artifacts(run_id, "weights/best.npz", str(folder)))
+        return Path(client.download_artifacts(run_id, artifact, str(folder)))
     except MlflowException as error:
         reason = str(error).splitlines()[0][:200]
         raise UserError(f"no model {model} in {uri}: {reason}") from None
     except OSError:
-        raise UserError(f"run {model} has no weights/best.npz; it did not finish") from None
+        raise UserError(f"run {model} has no {artifact}; it did not finish") from None
 
 
 def _source(client: "MlflowClient", name: str) -> str:

@@ -156,22 +156,28 @@ def artifacts_beside(uri: str) -> str | None:
     return (local.parent / "artifacts").as_uri() if local else None
 
 
+def parent_of(group: Group) -> MlflowRun | None:
+    """The parent of a group, if any of its runs got so far as to need one."""
+    note = group.folder / "parent.json"
+    if not note.exists():
+        return None
+    parent = json.loads(note.read_text())
+    return log_to(parent["uri"], parent["run_id"])
+
+
 @interrupts_wait()
 def close_group(group: Group, status: str) -> None:
-    """Close the parent of a group, if any of its runs got so far as to need one.
+    """Close the parent of a group, if there is one.
 
     With a `status` other than FINISHED, runs may be left whose processes were ended with it.
     """
-    note = group.folder / "parent.json"
-    if not note.exists():
+    parent = parent_of(group)
+    if parent is None:
         return
-    parent = json.loads(note.read_text())
-    client = client_of(parent["uri"])
-    run_id = parent["run_id"]
     if status != "FINISHED":
-        close_dead_runs(client, client.get_run(run_id).info.experiment_id)
-    client.set_tag(run_id, "outcome", "finished" if status == "FINISHED" else "failed")
-    client.set_terminated(run_id, status)
+        close_dead_runs(parent.client, parent.client.get_run(parent.id).info.experiment_id)
+    parent.outcome = "finished" if status == "FINISHED" else "failed"
+    _close(parent, status, borrowed=False, tags={})
 
 
 def close_dead_runs(client: "MlflowClient", experiment_id: str) -> None:
