@@ -22,6 +22,8 @@ perceptune: perceptrons in NumPy, composed by Hydra, tracked in MLflow, tuned by
                                       score a network on test data; several: their mean
   perceptune predict MODEL INPUT [--output FILE] [--probabilities]
                                       classify a picture, a folder of them, a .npy or a CSV
+  perceptune report [STUDY] [--output FOLDER]
+                                      a page of a study; without one, of all finished runs
   perceptune ui                       look at runs in the browser
   perceptune info                     versions, cores, BLAS; where data and store are
 
@@ -89,6 +91,13 @@ def predict(arguments: list[str]) -> None:
     from perceptune.commands import predict
 
     predict.main(arguments)
+
+
+def report(arguments: list[str]) -> None:
+    """`perceptune report`."""
+    from perceptune.commands import report
+
+    report.main(arguments)
 
 
 def ui(arguments: list[str]) -> None:
@@ -210,7 +219,14 @@ def _fail(message: str, code: int = 1) -> NoReturn:
     raise SystemExit(code)
 
 
-COMMANDS = {"train": train, "evaluate": evaluate, "predict": predict, "ui": ui, "info": info}
+COMMANDS = {
+    "train": train,
+    "evaluate": evaluate,
+    "predict": predict,
+    "report": report,
+    "ui": ui,
+    "info": info,
+}
 
 if _GROUP in os.environ:  # a job's process: it composes before it calls `_job`
     from perceptune.paths import register_resolvers
