@@ -22,8 +22,8 @@ perceptune: perceptrons in NumPy, composed by Hydra, tracked in MLflow, tuned by
                                       score a network on test data; several: their mean
   perceptune predict MODEL INPUT [--output FILE] [--probabilities]
                                       classify a picture, a folder of them, a .npy or a CSV
-  perceptune report [STUDY] [--output FOLDER]
-                                      a page of a study; without one, of all finished runs
+  perceptune report [STUDY ...] [--output FOLDER]
+                                      a page of a study, of several compared, of all finished runs
   perceptune ui                       look at runs in the browser
   perceptune info                     versions, cores, BLAS; where data and store are
 

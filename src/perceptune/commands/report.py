@@ -1,15 +1,19 @@
-"""`perceptune report`: a page of a study, or the table of finished runs, from what was recorded."""
+"""`perceptune report`: a page of one study, of several compared, or of all finished runs."""
 
 import os
 import re
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from perceptune.commands.parser import Parser
 from perceptune.errors import UserError
 from perceptune.reports.page import published
 from perceptune.tracking.store import default_uri, refuse_absent
+
+if TYPE_CHECKING:
+    from perceptune.reports.trials import StudyRecord
 
 _JOURNAL = "mlruns/optuna.journal"
 _FOLDER = "mlruns/report"
@@ -22,35 +26,51 @@ def main(arguments: Sequence[str]) -> None:
         UserError: nothing to report, an unknown study, a damaged storage, or somebody's folder.
     """
     asked = _parse(arguments)
-    if asked.study is None:
+    if not asked.studies:
         _results(asked)
     else:
-        _study(asked)
+        _studies(asked)
 
 
 def _parse(arguments: Sequence[str]) -> Namespace:
     parser = Parser("perceptune report", description=__doc__)
-    parser.add_argument("study", nargs="?", help="a study's name; without one: all finished runs")
+    parser.add_argument(
+        "studies",
+        nargs="*",
+        metavar="STUDY",
+        help="a study's name; several are compared; without one all finished runs are listed",
+    )
     parser.add_argument("--output", type=Path, help=f"folder of the page ({_FOLDER}/NAME)")
-    parser.add_argument("--storage", default=_JOURNAL, help="journal or database of the study")
+    parser.add_argument("--storage", default=_JOURNAL, help="journal or database of the studies")
     parser.add_argument("--store", help="MLflow's store")
     return parser.parse_args(list(arguments))
 
 
-def _study(asked: Namespace) -> None:
-    from perceptune.reports import study as study_page
+def _studies(asked: Namespace) -> None:
+    from perceptune.reports import comparison
+    from perceptune.reports import study as one
     from perceptune.reports.trials import read_study
 
-    study = read_study(asked.storage, asked.study)
-    folder = asked.output or Path(_FOLDER) / re.sub(r"[^\w.-]+", "-", asked.study)
-    # The folder may have been moved since the study noted where its store was.
-    noted = study.attributes.get("mlflow_uri")
-    places = [asked.store] if asked.store else [noted, _store()] if noted else []
-    tracked = study_page.find_tracked(study, list(filter(_is_there, places)))
+    names = list(dict.fromkeys(asked.studies))
+    studies = [read_study(asked.storage, name) for name in names]
+    tracked = [one.find_tracked(study, _places(asked.store, study)) for study in studies]
+    folder = asked.output or Path(_FOLDER) / (re.sub(r"[^\w-]+", "-", "+".join(names)) or "-")
     with published(folder) as page:
-        study_page.write(page, study, tracked, folder)
-    print(f"     studied  {len(study.trials)} trials of {study.name}")
+        if len(studies) > 1:
+            comparison.write(page, studies, tracked)
+        else:
+            one.write(page, studies[0], tracked[0], folder)
+    counts = [f"{study.name} ({len(study.trials)} trials)" for study in studies]
+    print(f"     studied  {', '.join(counts)}")
     print(f"        page  {folder}")
+
+
+def _places(store: str | None, study: "StudyRecord") -> list[str]:
+    """Stores that may have the study's run: its folder may have been moved since it noted one."""
+    noted = study.attributes.get("mlflow_uri")
+    if noted is None:
+        return []
+    return [uri for uri in ([store] if store else [str(noted), _store()]) if _is_there(uri)]
 
 
 def _results(asked: Namespace) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from perceptune.figures.style import BLUE, GREY, ORANGE, drawn
+from perceptune.figures.style import BLUE, GREEN, GREY, ORANGE, drawn
 from perceptune.nn.layout import Array
 
 if TYPE_CHECKING:
@@ -218,6 +218,29 @@ def front(path: Path, values: Array, best: Array, labels: Sequence[str]) -> None
             ):
                 (axes.set_xscale if column == 0 else axes.set_yscale)("log")
             (axes.set_xlabel if column == 0 else axes.set_ylabel)(name)
+        _beside(axes)
+
+
+def race(
+    path: Path, courses: Mapping[str, tuple[Array, Array]], *, maximize: bool, label: str
+) -> None:
+    """Several studies: the best value so far by epochs trained.
+
+    Args:
+        path: the PNG to write.
+        courses: by name epochs (points,) and best values (points,).
+        maximize: whether more is better.
+        label: what the values are.
+    """
+    looks = [(BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (GREY, ":")]
+    ends = np.concatenate([best for _, best in courses.values()])
+    with drawn(path, width=8, height=4) as figure:
+        axes = figure.add_subplot()
+        for index, (name, (epochs, best)) in enumerate(courses.items()):
+            colour, line = looks[index % len(looks)]
+            axes.step(epochs, best, line, where="post", color=colour, linewidth=2, label=name)
+            axes.plot(epochs[-1], best[-1], "o", color=colour, markersize=_MARKS + 1)
+        axes.set(xlabel="epochs trained", ylabel=label, ylim=_window(ends, maximize))
         _beside(axes)
 
 

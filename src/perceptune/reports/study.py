@@ -2,6 +2,7 @@
 
 import math
 import re
+import shlex
 import shutil
 import statistics
 from collections.abc import Mapping, Sequence
@@ -121,7 +122,9 @@ def _best(page: Page, study: StudyRecord, tracked: Tracked | None, folder: Path)
     rows = [(f"{label} in the study", _number(winner.values[0]))]
     if winner.number in confirmed:
         rows.append((f"{label} with fresh seeds", spread(confirmed[winner.number])))
-    rows += _test_scores(winner, tracked)
+    tested = test_accuracy(winner, tracked)
+    if tested is not None:
+        rows.append(("test/accuracy", _number(tested)))
     rows += [(f"`{key}`", f"`{_shown(value)}`") for key, value in winner.params.items()]
     page.add(table([f"trial {winner.number}", ""], rows, left=2))
     if len(ranked) > 1:
@@ -133,16 +136,11 @@ def _best(page: Page, study: StudyRecord, tracked: Tracked | None, folder: Path)
     page.add("## The best trials", _table_of(study, ranked[:_SHOWN]))
 
 
-def _test_scores(winner: Trial, tracked: Tracked | None) -> list[tuple[str, str]]:
-    """The winner's, from the study's own run; read once, after the study."""
+def test_accuracy(winner: Trial, tracked: Tracked | None) -> float | None:
+    """The winner's on the test set, which was read once, after the study; None if it was not."""
     if tracked is None or tracked.run.tags.get("best_trial") != str(winner.number):
-        return []
-    metrics = tracked.run.metrics
-    return [
-        (name.replace("/", " "), _number(metrics[name]))
-        for name in ("test/accuracy", "test/loss")
-        if name in metrics
-    ]
+        return None
+    return tracked.run.metrics.get("test/accuracy")
 
 
 def _train_again(page: Page, tracked: Tracked | None, winner: Trial, folder: Path) -> None:
@@ -168,8 +166,6 @@ def _train_again(page: Page, tracked: Tracked | None, winner: Trial, folder: Pat
 
 
 def _quoted(folder: Path) -> str:
-    import shlex
-
     return shlex.quote(str(folder))
 
 
