@@ -88,11 +88,9 @@ def test_a_study_is_drawn_from_any_number_of_trials(
 ) -> None:
     rng = np.random.default_rng(0)
     values = rng.random(count)
-    scales = [Scale("lr", log=True), Scale("init", ["he", "xavier"]), Scale("momentum")]
+    scales = [Scale("lr", log=True, low=0.1), Scale("init", ["he", "xavier"]), Scale("momentum")]
     momentum = np.where(rng.random(count) < 0.5, np.nan, 0.9)  # a parameter that some have
     places = [10 ** -rng.random(count), rng.integers(0, 2, count).astype(float), momentum]
-    if np.isnan(momentum).all():
-        momentum[0] = 0.9
     sides = {"maximize": maximize, "label": "value"}
     numbered = dict(enumerate(values))
     curve = dict(enumerate(values, start=1))

@@ -29,11 +29,14 @@ class Scale:
         name: its label.
         choices: labels of a choice's values; then positions are 0, 1, …
         log: for numbers, a logarithmic axis.
+        low, high: of numbers, the ends of what was searched.
     """
 
     name: str
     choices: Sequence[str] | None = None
     log: bool = False
+    low: float = 0.0
+    high: float = 1.0
 
 
 def history(
@@ -109,9 +112,11 @@ def slices(
             if scale.choices is not None:
                 at = where + rng.uniform(-0.18, 0.18, len(where))  # so that none hides another
                 axes.set_xticks(range(len(scale.choices)), scale.choices, **_tilt(scale))
+                axes.set_xlim(-0.5, len(scale.choices) - 0.5)
                 axes.grid(visible=False, axis="x")
             elif scale.log:
                 axes.set_xscale("log")
+                axes.set_xlim(scale.low / 1.2, scale.high * 1.2)
             _dots(axes, at, values, window, BLUE, "o", "")
             axes.plot(at[best], values[best], "D", color=ORANGE, markersize=_MARKS + 3)
             axes.set(title=scale.name, ylim=window)
@@ -149,9 +154,9 @@ def parallel(
                 alpha=0.9 if on_top else 0.25,
                 linewidth=2 if on_top else 1,
             )
-        for place, (scale, where) in enumerate(zip(scales, positions, strict=True)):
-            for height, text in _ticks(scale, where):
-                axes.axvline(place, color=GREY, linewidth=0.8)
+        for place, scale in enumerate(scales):
+            axes.axvline(place, color=GREY, linewidth=0.8)
+            for height, text in _ticks(scale):
                 _tick(axes, place, height, text)
         axes.axvline(len(scales), color=GREY, linewidth=0.8)
         for height in (0.0, 0.5, 1.0):
@@ -301,17 +306,17 @@ def _height(scale: Scale, where: Array) -> Array:
     """Positions on a common axis from 0 to 1."""
     if scale.choices is not None:
         return (where + 0.5) / len(scale.choices)
-    at = np.log(where) if scale.log else where
-    low, high = np.nanmin(at), np.nanmax(at)
-    return (at - low) / (high - low) if high > low else np.where(np.isnan(at), at, 0.5)
+    at, ends = where, np.array([scale.low, scale.high])
+    if scale.log:
+        at, ends = np.log(at), np.log(ends)
+    heights: Array = (at - ends[0]) / (np.ptp(ends) or 1.0)
+    return heights
 
 
-def _ticks(scale: Scale, where: Array) -> list[tuple[float, str]]:
+def _ticks(scale: Scale) -> list[tuple[float, str]]:
     if scale.choices is not None:
         return [((i + 0.5) / len(scale.choices), text) for i, text in enumerate(scale.choices)]
-    low, high = float(np.nanmin(where)), float(np.nanmax(where))
-    if low == high:
-        return [(0.5, f"{low:.3g}")]
+    low, high = scale.low, scale.high
     middle = (low * high) ** 0.5 if scale.log else (low + high) / 2
     return [(0.0, f"{low:.2g}"), (0.5, f"{middle:.2g}"), (1.0, f"{high:.2g}")]
 

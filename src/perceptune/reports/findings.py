@@ -10,6 +10,7 @@ from perceptune.tracking import reading
 
 _FORESTS = 5  # fANOVA fits random forests: how far their answers lie apart is part of the answer
 _FEWEST = 4  # complete trials below which an importance would say nothing
+_ENOUGH = 5  # complete trials a parameter, above which an importance is more than a hint
 _BEST = 4  # the best quarter
 _MINOR = 0.05  # shares below it are named together
 
@@ -144,4 +145,5 @@ def lesson(found: list[Importance], complete: int) -> str:
     minor = [f"`{one.axis.name}`" for one in found if one.share < _MINOR]
     if minor:
         text += f". Below {_MINOR:.0%}: {', '.join(minor)}"
-    return text + "."
+    few = complete < _ENOUGH * len(found)
+    return text + (". So few trials give hints, not proof." if few else ".")

@@ -43,7 +43,7 @@ def relations(page: Page, study: StudyRecord) -> None:
     axes = [axis for axis in study.axes if any(axis.name in trial.params for trial in trials)]
     if not axes:
         return
-    scales = [Scale(axis.name, _labels(axis), axis.log) for axis in axes]
+    scales = [Scale(a.name, _labels(a), a.log, a.low, a.high) for a in axes]
     places = [_positions(axis, trials) for axis in axes]
     values = np.array([trial.values[0] for trial in trials])
     label, more = study.objectives[0], study.maximize[0]

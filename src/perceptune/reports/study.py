@@ -127,10 +127,11 @@ def _best(page: Page, study: StudyRecord, tracked: Tracked | None, folder: Path)
         rows.append(("test/accuracy", _number(tested)))
     rows += [(f"`{key}`", f"`{_shown(value)}`") for key, value in winner.params.items()]
     page.add(table([f"trial {winner.number}", ""], rows, left=2))
-    if len(ranked) > 1:
+    tried = len(study.of("complete", "pruned"))
+    if tried > 1:
         page.add(
-            f"Its value in the study is the best of {len(ranked)} complete trials, and so "
-            "a little flattered by luck; scores on the test set, or with fresh seeds, are not."
+            f"Its value in the study is the best of {tried} trials, and so a little flattered by "
+            "luck; scores on the test set, or with fresh seeds, are not."
         )
     _train_again(page, tracked, winner, folder)
     page.add("## The best trials", _table_of(study, ranked[:_SHOWN]))
