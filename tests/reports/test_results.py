@@ -40,11 +40,20 @@ def test_other_settings_and_other_parents_are_other_rows() -> None:
     parent = _run(9, None, tags={"kind": "multirun"})
     runs = [parent, *(_run(seed, score, parent="9") for seed, score in enumerate(SCORES))]
     runs.append(_run(3, 0.9, parent="9", params={"model.activation": "tanh"}))
-    runs.append(_run(4, 0.95))
+    runs.append(_run(4, 0.91))
     found = gather(runs)
     assert [len(result.accuracies) for result in found] == [3, 1, 1]
     assert [result.name for result in found] == ["adam lr=0.001"] * 3
-    assert rows(found)[1][1][4] == "95.00% (n = 1)"
+    assert rows(found)[1][1][4] == "91.00% (n = 1)"
+
+
+def test_runs_started_one_by_one_are_one_row_and_of_a_seed_the_latest_counts() -> None:
+    runs = [_run(seed, score) for seed, score in enumerate((0.5, *SCORES[1:]))]
+    again = _run(0, SCORES[0], id="again")
+    [result] = gather([*runs, again])
+    assert sorted(result.accuracies) == sorted(SCORES)
+    other = _run(3, 0.9, tags={"perceptune.version": "0.0.1"})
+    assert [len(found.accuracies) for found in gather([*runs, other])] == [1, 3]
 
 
 def test_runs_that_failed_or_read_no_test_set_are_left_out() -> None:

@@ -13,7 +13,7 @@ from perceptune.reports.page import Page, table
 from perceptune.tracking.reading import Record
 
 _ACCURACY, _SECONDS = "test/accuracy", "fit_seconds"
-_SEEDS = ("seed",)  # what may differ between runs of one configuration
+_SEED = "seed"  # what alone may differ between runs of one configuration
 
 
 @dataclass(frozen=True)
@@ -38,21 +38,25 @@ class Result:
 
 
 def gather(runs: Sequence[Record]) -> list[Result]:
-    """Group finished, tested trainings by parent and configuration, best first by data set.
+    """Group finished, tested trainings by command and configuration, best first by data set.
 
-    Runs of one command that differ in their seed alone are one result; a single run is one too.
+    Runs of one command that differ in their seed alone are one result, and so are runs that were
+    started one by one, by the same version; of runs with the same seed the latest counts.
+
+    Args:
+        runs: all of a store, oldest first.
 
     Raises:
         UserError: there is no such run.
     """
     by_id = {run.id: run for run in runs}
-    groups: dict[tuple[str, ...], list[Record]] = {}
+    groups: dict[tuple[str, str], dict[str, Record]] = {}
     for run in runs:
         if run.status == "FINISHED" and _ACCURACY in run.metrics and _SECONDS in run.metrics:
-            groups.setdefault(_group_of(run), []).append(run)
+            groups.setdefault(_group_of(run), {})[run.params.get(_SEED, run.id)] = run
     if not groups:
         raise UserError("no finished run with a test accuracy yet; `perceptune train` makes one")
-    found = [_result(members, by_id.get(members[0].parent or "")) for members in groups.values()]
+    found = [_result(list(members.values()), by_id) for members in groups.values()]
     return sorted(found, key=lambda result: (result.data, -result.accuracies.mean()))
 
 
@@ -82,29 +86,30 @@ def write(page: Page, results: Sequence[Result]) -> None:
     )
     for data in dict.fromkeys(result.data for result in results):
         there = [result for result in results if result.data == data]
+        page.add(f"On {data}: a dot a seed, a bar at the mean.")
         path = page.picture(f"scores_{data}", f"Test accuracy on {data}, every seed")
         studies.scores(
             path,
-            [result.name[:60] for result in there],
+            [result.name[:48] for result in there],
             [result.accuracies * 100 for result in there],
-            f"test accuracy on {data}, %; a dot a seed, a bar at the mean",
+            "test accuracy, %",
         )
 
 
-def _group_of(run: Record) -> tuple[str, ...]:
+def _group_of(run: Record) -> tuple[str, str]:
     """Equal for runs that are repetitions of each other."""
-    if run.parent is None:
-        return ("alone", run.id)
-    settings = {key: value for key, value in run.params.items() if key not in _SEEDS}
-    return (run.parent, json.dumps(settings, sort_keys=True))
+    settings = {key: value for key, value in run.params.items() if key != _SEED}
+    together = run.parent or run.tags.get("perceptune.version", "")
+    return together, json.dumps(settings, sort_keys=True)
 
 
-def _result(members: Sequence[Record], parent: Record | None) -> Result:
+def _result(members: Sequence[Record], by_id: Mapping[str, Record]) -> Result:
     first = members[0]
+    parent = by_id.get(first.parent or "")
     repeated = parent is not None and parent.tags.get("kind") == "repeats"
     tags: Mapping[str, str] = {**(parent.tags if parent is not None else {}), **first.tags}
     name = tags.get("preset") or (parent.name if repeated and parent else first.name)
-    words = [word for word in name.split() if not word.startswith(tuple(f"{s}=" for s in _SEEDS))]
+    words = [word for word in name.split() if not word.startswith(f"{_SEED}=")]
     return Result(
         name=" ".join(words),
         data=first.params.get("data.name", "?"),
