@@ -77,6 +77,7 @@ def _checked(saved: SavedNetwork, name: str) -> SavedNetwork:
             and len(notes["classes"]) == widths[-1]
             and all(isinstance(name, str) for name in notes["classes"])
             and 0 < notes["pixel_max"] <= 255
+            and isinstance(notes.get("data", {}), dict)
         )
     except TypeError:
         fits = False

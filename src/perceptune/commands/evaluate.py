@@ -76,9 +76,24 @@ def _ask(
             f"{names[0]} knows {len(notes['classes'])} classes, data={data.name} has "
             f"{len(data.classes)}; choose other data"
         )
+    if data.test_images is None:
+        _refuse_trained_on(data.digest, settings.split_seed, networks, names)
     images = test.images[test.rows]
     shares = saved.mean_probabilities(networks, images, data.pixel_max)
     return exhibits.Predictions.of("test", test, data.shape, shares, data.classes)
+
+
+def _refuse_trained_on(
+    digest: str, split_seed: int, networks: Sequence[SavedNetwork], names: Sequence[str]
+) -> None:
+    """Where the test part is drawn from the data, another draw holds training samples."""
+    for network, name in zip(networks, names, strict=True):
+        own = network.notes.get("data", {})
+        if own.get("digest") == digest and own.get("split_seed") != split_seed:
+            raise UserError(
+                f"data.split_seed={split_seed} would test {name} on samples that it was trained "
+                f"on; its own is {own.get('split_seed')}"
+            )
 
 
 def _by(shape: Sequence[int]) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import perceptune
 from perceptune.errors import UserError
 from perceptune.tracking.run import Entry, MlflowRun
-from perceptune.tracking.store import Place, client_of, errors_of
+from perceptune.tracking.store import Place, client_to_read, errors_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -95,7 +95,7 @@ def fetch_weights(uri: str, model: str, folder: Path) -> Path:
     """
     from mlflow.exceptions import MlflowException
 
-    client = client_of(uri)
+    client = client_to_read(uri)
     try:
         if model.startswith("models:/"):
             from mlflow.artifacts import download_artifacts

@@ -134,6 +134,21 @@ def prepare(uri: str) -> None:
         client_of(uri).search_experiments(max_results=1)
 
 
+def client_to_read(uri: str) -> "MlflowClient":
+    """A client of a store that is there already: whoever only reads makes none.
+
+    Raises:
+        UserError: there is no such store, or it cannot be opened.
+    """
+    local = _sqlite_file(uri)
+    if local is not None and not local.exists():
+        raise UserError(f"no store {local} yet; the first `perceptune train` makes it")
+    with errors_of(Place(uri, "")):
+        if local is not None:
+            _refuse_broken(local)
+        return client_of(uri)
+
+
 def find_experiment(place: Place) -> str | None:
     """The experiment's id, if there is one of that name."""
     with errors_of(place):
@@ -206,14 +221,21 @@ def _alone(uri: str) -> Iterator[None]:
         return
     from filelock import FileLock
 
-    if local.is_dir():
-        raise IsADirectoryError(f"{local} is a folder")
     local.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{local}.lock"):
-        # MLflow would try for minutes to open what SQLite refuses at once.
+        _refuse_broken(local)
+        yield
+
+
+def _refuse_broken(local: Path) -> None:
+    """MLflow would try for minutes to open what SQLite refuses at once."""
+    if local.is_dir():
+        raise IsADirectoryError(f"{local} is a folder")
+    try:
         with closing(sqlite3.connect(local)) as database:
             database.execute("PRAGMA schema_version")
-        yield
+    except sqlite3.Error as error:
+        raise OSError(f"{local}: {error}") from None
 
 
 def client_of(uri: str) -> "MlflowClient":
