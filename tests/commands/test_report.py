@@ -178,6 +178,9 @@ def test_several_studies_are_compared_by_the_epochs_that_they_trained(
     [
         ([], "no store"),
         (["digits"], "no studies in mlruns/optuna.journal"),
+        (["--store", "sqlite:///optuna.journal"], "cannot be used"),
+        (["--store", "nosuch://store"], "cannot be used"),
+        (["small", "--storage", "optuna.journal", "--store", "sqlite:///none.db"], "no store"),
         (["--fast"], "unrecognized arguments"),
         (["large", "--storage", "optuna.journal"], "no study large"),
         (["small", "--storage", "optuna.journal", "--output", "optuna.journal"], "is a file"),

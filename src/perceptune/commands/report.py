@@ -67,19 +67,18 @@ def _studies(asked: Namespace) -> None:
 
 def _places(store: str | None, study: "StudyRecord") -> list[str]:
     """Stores that may have the study's run: its folder may have been moved since it noted one."""
+    if store is not None:
+        refuse_absent(store)  # named, so not to be passed over
+        return [store]
     noted = study.attributes.get("mlflow_uri")
-    if noted is None:
-        return []
-    return [uri for uri in ([store] if store else [str(noted), _store()]) if _is_there(uri)]
+    return [uri for uri in (str(noted), _store()) if _is_there(uri)] if noted else []
 
 
 def _results(asked: Namespace) -> None:
     from perceptune.reports import results
     from perceptune.tracking.reading import all_runs
 
-    uri = asked.store or _store()
-    refuse_absent(uri)
-    found = results.gather(all_runs(uri))
+    found = results.gather(all_runs(asked.store or _store()))
     folder = asked.output or Path(_FOLDER) / "results"
     with published(folder) as page:
         results.write(page, found)

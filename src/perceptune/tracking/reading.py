@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perceptune.tracking.store import Place, client_of, errors_of
+from perceptune.tracking.store import Place, client_to_read, errors_of
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -39,8 +39,8 @@ def all_runs(uri: str) -> list[Record]:
         UserError: the store cannot be read.
     """
     found: list[Record] = []
+    client = client_to_read(uri)
     with errors_of(Place(uri, "")):
-        client = client_of(uri)
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
         token = None
         while experiments:
@@ -58,8 +58,8 @@ def find_run(uri: str, run_id: str) -> Record | None:
     """The run of that id, if the store has it."""
     from mlflow.exceptions import MlflowException
 
+    client = client_to_read(uri)
     with errors_of(Place(uri, "")):
-        client = client_of(uri)
         try:
             return _record(client.get_run(run_id))
         except MlflowException:
@@ -68,8 +68,9 @@ def find_run(uri: str, run_id: str) -> Record | None:
 
 def last_epoch(uri: str, run_id: str) -> int | None:
     """The last epoch that a training has recorded, if it has recorded any."""
+    client = client_to_read(uri)
     with errors_of(Place(uri, "")):
-        history = client_of(uri).get_metric_history(run_id, "train/loss")
+        history = client.get_metric_history(run_id, "train/loss")
     return max((entry.step for entry in history), default=None)
 
 
@@ -78,7 +79,7 @@ def fetch_file(uri: str, run_id: str, name: str, folder: Path) -> Path | None:
     from mlflow.exceptions import MlflowException
 
     try:
-        return Path(client_of(uri).download_artifacts(run_id, name, str(folder)))
+        return Path(client_to_read(uri).download_artifacts(run_id, name, str(folder)))
     except (MlflowException, OSError):
         return None
 

@@ -124,7 +124,7 @@ def refuse_absent(uri: str) -> None:
         UserError: it is a local file that does not exist.
     """
     local = _sqlite_file(uri)
-    if local is not None and not local.is_file():
+    if local is not None and not local.exists():
         raise UserError(f"no store {local} yet; the first `perceptune train` makes it")
 
 
@@ -140,9 +140,8 @@ def client_to_read(uri: str) -> "MlflowClient":
     Raises:
         UserError: there is no such store, or it cannot be opened.
     """
+    refuse_absent(uri)
     local = _sqlite_file(uri)
-    if local is not None and not local.exists():
-        raise UserError(f"no store {local} yet; the first `perceptune train` makes it")
     with errors_of(Place(uri, "")):
         if local is not None:
             _refuse_broken(local)
