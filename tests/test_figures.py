@@ -9,6 +9,8 @@ from PIL import Image
 from perceptune import figures, report
 from perceptune.data.idx import FASHION_MNIST
 from perceptune.evaluation import calibrate
+from perceptune.figures import studies
+from perceptune.figures.studies import Scale
 
 
 def _drawn(path: Path) -> bool:
@@ -89,3 +91,30 @@ def test_the_user_s_own_style_is_left_alone(tmp_path: Path) -> None:
     before = dict(mpl.rcParams)
     figures.confusion(tmp_path / "confusion.png", np.eye(2, dtype=int), ["a", "b"])
     assert dict(mpl.rcParams) == before
+
+
+@pytest.mark.parametrize("count", [1, 2, 30])
+@pytest.mark.parametrize("maximize", [True, False])
+def test_a_study_is_drawn_from_any_number_of_trials(
+    tmp_path: Path, count: int, maximize: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.random(count)
+    scales = [Scale("lr", log=True, low=0.1), Scale("init", ["he", "xavier"]), Scale("momentum")]
+    momentum = np.where(rng.random(count) < 0.5, np.nan, 0.9)  # a parameter that some have
+    places = [10 ** -rng.random(count), rng.integers(0, 2, count).astype(float), momentum]
+    sides = {"maximize": maximize, "label": "value"}
+    numbered = dict(enumerate(values))
+    curve = dict(enumerate(values, start=1))
+    studies.history(tmp_path / "history.png", numbered, {count: 0.5}, **sides)
+    studies.slices(tmp_path / "slices.png", scales, places, values, **sides)
+    studies.parallel(tmp_path / "parallel.png", scales, places, values, **sides)
+    studies.learning(tmp_path / "learning.png", [curve], [{1: 0.1}], curve, **sides)
+    studies.race(tmp_path / "race.png", {"one": (np.arange(count), values)}, **sides)
+    studies.importances(tmp_path / "bars.png", ["lr"], np.ones(1), np.zeros(1))
+    pair = np.column_stack([values, 100 * values])
+    studies.front(tmp_path / "front.png", pair, pair[:1], ["accuracy", "size"])
+    studies.scores(tmp_path / "scores.png", ["ann"], [values], "accuracy")
+    pictures = list(tmp_path.glob("*.png"))
+    assert len(pictures) == 8
+    assert all(map(_drawn, pictures))

@@ -27,6 +27,8 @@ perceptune: perceptrons in NumPy, composed by Hydra, tracked in MLflow, tuned by
                                       classify a picture, a folder of them, a .npy or a CSV
   perceptune compare [OVERRIDE ...]   train the same network in NumPy, PyTorch, JAX, Keras and
                                       scikit-learn: same start, same batches
+  perceptune report [STUDY ...] [--output FOLDER]
+                                      a page of a study, of several compared, of all finished runs
   perceptune ui                       look at runs in the browser
   perceptune info                     versions, cores, BLAS; where data and store are
 
@@ -88,6 +90,13 @@ def predict(arguments: list[str]) -> None:
     from perceptune.commands import predict
 
     predict.main(arguments)
+
+
+def report(arguments: list[str]) -> None:
+    """`perceptune report`."""
+    from perceptune.commands import report
+
+    report.main(arguments)
 
 
 def ui(arguments: list[str]) -> None:
@@ -323,6 +332,7 @@ COMMANDS = {
     "evaluate": evaluate,
     "predict": predict,
     "compare": compare,
+    "report": report,
     "ui": ui,
     "info": info,
 }

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from perceptune import figures, report
+from perceptune import exhibits, figures
 from perceptune.config import Config
 from perceptune.data.dataset import Dataset
 from perceptune.data.split import Part, Split
@@ -63,16 +63,16 @@ def example(parts: Split) -> Array:
     return np.asarray(parts.train.images[parts.train.rows[:2]])
 
 
-def _show(training: Training, run: Run, said: report.Predictions | None) -> None:
+def _show(training: Training, run: Run, said: exhibits.Predictions | None) -> None:
     """Pictures and tables; of validation samples where the test set must not be read."""
     best, network, data = training.best, training.network, training.data
     validation = training.parts.validation
     if said is None and validation is not None:
         said = predictions(data, network, best.theta, "validation", validation)
     log_picture(run, "curves", lambda path: figures.curves(path, training.history, best.epoch))
-    report.show_weights(run, network, best.theta, data.shape)
+    exhibits.show_weights(run, network, best.theta, data.shape)
     if said is not None:
-        report.show(run, said)
+        exhibits.show(run, said)
 
 
 def log_picture(run: Run, name: str, draw: Callable[[Path], None]) -> None:
@@ -85,10 +85,10 @@ def log_picture(run: Run, name: str, draw: Callable[[Path], None]) -> None:
 
 def predictions(
     data: Dataset, network: Network, theta: Array, name: str, part: Part
-) -> report.Predictions:
+) -> exhibits.Predictions:
     """What weights say about a part of the data."""
     probabilities = network.probabilities(theta, part.images[part.rows])
-    return report.Predictions.of(name, part, data.shape, probabilities, data.classes)
+    return exhibits.Predictions.of(name, part, data.shape, probabilities, data.classes)
 
 
 def notes(training: Training) -> dict[str, Any]:

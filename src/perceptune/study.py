@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from perceptune import conclusion, experiment, report
+from perceptune import conclusion, exhibits, experiment
 from perceptune.config import Config, parse
 from perceptune.data.dataset import Dataset
 from perceptune.data.split import Split
@@ -82,8 +82,8 @@ def crown(study: Any, best: Any, parent_run_id: str | None) -> None:
             run.log_metrics({f"{prefix}{name}": value for name, value in scores.items()})
             if config.tracking.figures != "none":
                 suffix = f"_{trial.number}" if several else ""
-                report.show(run, said, suffix)
-                report.show_weights(run, saved.network, saved.theta, data.shape, suffix)
+                exhibits.show(run, said, suffix)
+                exhibits.show_weights(run, saved.network, saved.theta, data.shape, suffix)
             if not several:
                 run.log_model(weights, conclusion.example(parts), _entry(config, saved, data))
                 if run.registered:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from perceptune import paths, report, saved
+from perceptune import exhibits, paths, saved
 from perceptune.config import Config, parse
 from perceptune.data.split import split
 from perceptune.errors import UserError
@@ -61,7 +61,7 @@ def _own_data(network: SavedNetwork, overrides: Sequence[str]) -> list[str]:
 
 def _ask(
     config: Config, networks: Sequence[SavedNetwork], names: Sequence[str]
-) -> report.Predictions:
+) -> exhibits.Predictions:
     settings = config.data
     data = load_data(settings)
     test = split(data, validation=0, seed=settings.split_seed).test
@@ -80,7 +80,20 @@ def _ask(
         _refuse_trained_on(data.digest, settings.split_seed, networks, names)
     images = test.images[test.rows]
     shares = saved.mean_probabilities(networks, images, data.pixel_max)
-    return report.Predictions.of("test", test, data.shape, shares, data.classes)
+    return exhibits.Predictions.of("test", test, data.shape, shares, data.classes)
+
+
+def _refuse_trained_on(
+    digest: str, split_seed: int, networks: Sequence[SavedNetwork], names: Sequence[str]
+) -> None:
+    """Where the test part is drawn from the data, another draw holds training samples."""
+    for network, name in zip(networks, names, strict=True):
+        own = network.notes.get("data", {})
+        if own.get("digest") == digest and own.get("split_seed") != split_seed:
+            raise UserError(
+                f"data.split_seed={split_seed} would test {name} on samples that it was trained "
+                f"on; its own is {own.get('split_seed')}"
+            )
 
 
 def _refuse_trained_on(
@@ -101,7 +114,7 @@ def _by(shape: Sequence[int]) -> str:
 
 
 def _record(
-    config: Config, said: report.Predictions, metrics: dict[str, float], names: Sequence[str]
+    config: Config, said: exhibits.Predictions, metrics: dict[str, float], names: Sequence[str]
 ) -> None:
     place = Place(config.tracking.uri, config.tracking.experiment)
     short = ", ".join(name[:12] if name.isalnum() else name for name in names)
@@ -110,11 +123,11 @@ def _record(
         run.log_params({"models": ", ".join(names), "data.name": config.data.name})
         run.log_metrics(metrics)
         if config.tracking.figures != "none":
-            report.show(run, said)
+            exhibits.show(run, said)
     print(f"         run  {run.id}  {name}")
 
 
-def _print(said: report.Predictions, metrics: dict[str, float]) -> None:
+def _print(said: exhibits.Predictions, metrics: dict[str, float]) -> None:
     from rich.console import Console
     from rich.table import Table
 

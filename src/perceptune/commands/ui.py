@@ -16,7 +16,7 @@ from pathlib import Path
 
 from perceptune.commands.parser import Parser
 from perceptune.errors import UserError
-from perceptune.tracking.store import Place, default_uri, find_experiment
+from perceptune.tracking.store import Place, default_uri, find_experiment, refuse_absent
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _PATIENCE = 120  # seconds for the server to answer
@@ -29,9 +29,7 @@ def main(arguments: Sequence[str]) -> None:
         UserError: no store yet, a port in use, or an address that others can reach.
     """
     asked = _parse(arguments)
-    local = asked.store.removeprefix("sqlite:///")
-    if local != asked.store and not Path(local).is_file():
-        raise UserError(f"no store {local} yet; the first `perceptune train` makes it")
+    refuse_absent(asked.store)
     servers = [_mlflow(asked)]
     _refuse_used(asked.host, asked.port)
     if asked.studies:

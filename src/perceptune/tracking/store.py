@@ -117,6 +117,17 @@ def default_uri() -> str:
     return f"sqlite:///{folder}/mlruns/mlflow.db"
 
 
+def refuse_absent(uri: str) -> None:
+    """A store that is only to be read must be there.
+
+    Raises:
+        UserError: it is a local file that does not exist.
+    """
+    local = _sqlite_file(uri)
+    if local is not None and not local.exists():
+        raise UserError(f"no store {local} yet; the first `perceptune train` makes it")
+
+
 def prepare(uri: str) -> None:
     """Make the store, if it is not there, before several processes look for it at once."""
     with errors_of(Place(uri, "")), _alone(uri):
@@ -129,9 +140,8 @@ def client_to_read(uri: str) -> "MlflowClient":
     Raises:
         UserError: there is no such store, or it cannot be opened.
     """
+    refuse_absent(uri)
     local = _sqlite_file(uri)
-    if local is not None and not local.exists():
-        raise UserError(f"no store {local} yet; the first `perceptune train` makes it")
     with errors_of(Place(uri, "")):
         if local is not None:
             _refuse_broken(local)

@@ -1,0 +1,1 @@
+"""Pages made from the stores: what a study found, what finished runs scored; trains nothing."""

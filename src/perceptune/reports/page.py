@@ -1,0 +1,101 @@
+"""A page of Markdown with its files, published as one folder; knows nothing of what it tells."""
+
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from perceptune.errors import UserError
+
+_NAME = "README.md"  # shown by whatever shows a folder
+_MARK = re.compile(r"<!-- made by perceptune report; its files: (.*) -->\n?")
+
+
+class Page:
+    """Text that grows from top to bottom, and the files beside it in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        """An empty page; whoever adds a file puts it into `folder` first."""
+        self.folder = folder
+        self._parts: list[str] = []
+
+    def add(self, *paragraphs: str) -> None:
+        """Put paragraphs, headings or tables at the end."""
+        self._parts += [paragraph for paragraph in paragraphs if paragraph]
+
+    def picture(self, name: str, title: str) -> Path:
+        """Put a picture at the end; returns the file to draw it into."""
+        self._parts.append(f"![{title}]({name}.png)")
+        return self.folder / f"{name}.png"
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return "\n\n".join(self._parts) + "\n"
+
+
+@contextmanager
+def published(folder: Path) -> Iterator[Page]:
+    """A page that appears in `folder` when the block has ended without an error, never half.
+
+    Raises:
+        UserError: `folder` holds something that is not an earlier page, or cannot be written.
+    """
+    _refuse_foreign(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise UserError(f"--output {folder} cannot be written: {error.strerror}") from None
+    try:
+        page = Page(scratch)
+        yield page
+        files = " ".join(sorted(_files_of(scratch)))
+        (scratch / _NAME).write_text(
+            f"{page.text}\n<!-- made by perceptune report; its files: {files} -->\n", "utf-8"
+        )
+        scratch.chmod(0o755)  # a temporary folder is its owner's alone
+        if folder.exists():
+            shutil.rmtree(folder)
+        scratch.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], left: int = 1) -> str:
+    """A table; the first `left` columns are texts, the others numbers, set to the right."""
+    rule = [" --- " if index < left else " ---: " for index in range(len(columns))]
+    lines = [_row(columns), "|" + "|".join(rule) + "|", *map(_row, rows)]
+    return "\n".join(lines)
+
+
+def code(text: str) -> str:
+    """A command on lines of its own."""
+    return f"```sh\n{text}\n```"
+
+
+def _row(cells: Sequence[object]) -> str:
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def _files_of(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Replace nothing but an earlier page, and only if nobody has put something beside it."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise UserError(f"--output {folder} is a file; name a folder")
+    there = _files_of(folder)
+    page = folder / _NAME
+    marks = _MARK.findall(page.read_text("utf-8", "replace")) if page.is_file() else []
+    ours = {_NAME, *marks[-1].split()} if marks else set()
+    foreign = sorted(there - ours)
+    if foreign:
+        raise UserError(
+            f"--output {folder} holds {foreign[0]}, which no report made; choose another folder"
+        )

@@ -1,0 +1,131 @@
+"""The table of finished runs: one row a configuration, over the seeds that it was trained with."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from perceptune.errors import UserError
+from perceptune.figures import studies
+from perceptune.nn.layout import Array
+from perceptune.reports.page import Page, table
+from perceptune.tracking.reading import Record
+
+_ACCURACY, _SECONDS = "test/accuracy", "fit_seconds"
+_SEED = "seed"  # what alone may differ between runs of one configuration
+
+
+@dataclass(frozen=True)
+class Result:
+    """One configuration.
+
+    Attributes:
+        name: its preset, or what the run is called.
+        data: the data set.
+        network: its layers, from pixels to classes where the run tells.
+        parameters: numbers that it learns.
+        accuracies: (seeds,) on the test set.
+        seconds: (seeds,) of training.
+    """
+
+    name: str
+    data: str
+    network: str
+    parameters: int
+    accuracies: Array
+    seconds: Array
+
+
+def gather(runs: Sequence[Record]) -> list[Result]:
+    """Group finished, tested trainings by command and configuration, best first by data set.
+
+    Runs of one command that differ in their seed alone are one result, and so are runs that were
+    started one by one, by the same version; of runs with the same seed the latest counts.
+
+    Args:
+        runs: all of a store, oldest first.
+
+    Raises:
+        UserError: there is no such run.
+    """
+    by_id = {run.id: run for run in runs}
+    groups: dict[tuple[str, str], dict[str, Record]] = {}
+    for run in runs:
+        if run.status == "FINISHED" and _ACCURACY in run.metrics and _SECONDS in run.metrics:
+            groups.setdefault(_group_of(run), {})[run.params.get(_SEED, run.id)] = run
+    if not groups:
+        raise UserError("no finished run with a test accuracy yet; `perceptune train` makes one")
+    found = [_result(list(members.values()), by_id) for members in groups.values()]
+    return sorted(found, key=lambda result: (result.data, -result.accuracies.mean()))
+
+
+def rows(results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
+    """Columns and cells, as text."""
+    columns = ["configuration", "data", "network", "parameters", "test accuracy", "minutes"]
+    cells = [
+        [
+            result.name,
+            result.data,
+            result.network,
+            f"{result.parameters:,}",
+            _accuracy(result.accuracies),
+            f"{result.seconds.mean() / 60:.2f}",
+        ]
+        for result in results
+    ]
+    return columns, cells
+
+
+def write(page: Page, results: Sequence[Result]) -> None:
+    """The table, and a picture of every seed."""
+    page.add("# Results", table(*rows(results), left=3))
+    page.add(
+        "Test accuracy of the weights that were best on the validation samples: mean ± sample "
+        "standard deviation over n seeds; minutes of training, the mean of a run."
+    )
+    for data in dict.fromkeys(result.data for result in results):
+        there = [result for result in results if result.data == data]
+        page.add(f"On {data}: a dot a seed, a bar at the mean.")
+        path = page.picture(f"scores_{data}", f"Test accuracy on {data}, every seed")
+        studies.scores(
+            path,
+            [result.name[:48] for result in there],
+            [result.accuracies * 100 for result in there],
+            "test accuracy, %",
+        )
+
+
+def _group_of(run: Record) -> tuple[str, str]:
+    """Equal for runs that are repetitions of each other."""
+    settings = {key: value for key, value in run.params.items() if key != _SEED}
+    together = run.parent or run.tags.get("perceptune.version", "")
+    return together, json.dumps(settings, sort_keys=True)
+
+
+def _result(members: Sequence[Record], by_id: Mapping[str, Record]) -> Result:
+    first = members[0]
+    parent = by_id.get(first.parent or "")
+    repeated = parent is not None and parent.tags.get("kind") == "repeats"
+    tags: Mapping[str, str] = {**(parent.tags if parent is not None else {}), **first.tags}
+    name = tags.get("preset") or (parent.name if repeated and parent else first.name)
+    words = [word for word in name.split() if not word.startswith(f"{_SEED}=")]
+    return Result(
+        name=" ".join(words),
+        data=first.params.get("data.name", "?"),
+        network=_network(first.params),
+        parameters=int(float(first.params.get("model.parameters", "0"))),
+        accuracies=np.array([run.metrics[_ACCURACY] for run in members]),
+        seconds=np.array([run.metrics[_SECONDS] for run in members]),
+    )
+
+
+def _network(params: Mapping[str, str]) -> str:
+    hidden = params.get("model.hidden", "?").strip("[]").replace(" ", "").replace(",", "-")
+    return f"{hidden or 'no hidden layer'} {params.get('model.activation', '')}".strip()
+
+
+def _accuracy(values: Array) -> str:
+    if len(values) == 1:
+        return f"{values[0]:.2%} (n = 1)"
+    return f"{values.mean():.2%} ± {values.std(ddof=1) * 100:.2f} (n = {len(values)})"
