@@ -96,19 +96,6 @@ def _refuse_trained_on(
             )
 
 
-def _refuse_trained_on(
-    digest: str, split_seed: int, networks: Sequence[SavedNetwork], names: Sequence[str]
-) -> None:
-    """Where the test part is drawn from the data, another draw holds training samples."""
-    for network, name in zip(networks, names, strict=True):
-        own = network.notes.get("data", {})
-        if own.get("digest") == digest and own.get("split_seed") != split_seed:
-            raise UserError(
-                f"data.split_seed={split_seed} would test {name} on samples that it was trained "
-                f"on; its own is {own.get('split_seed')}"
-            )
-
-
 def _by(shape: Sequence[int]) -> str:
     return " × ".join(map(str, shape))
 
