@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from perceptune import backends, cli
+from perceptune import backends, cli, paths
 from perceptune.backends import runner
 from perceptune.compare import Comparison, compare
 from perceptune.errors import UserError
@@ -219,3 +220,29 @@ def test_every_peer_walks_our_way(name: str, tmp_path: Path) -> None:
     # Roundings of 2⁻²⁴ over 50 steps, without an Adam to carry them on: 3e-7 was measured.
     assert max(measured.steps.differ(reference)) < 1e-5
     assert measured.test["test/accuracy"] > 0.5
+
+
+def test_the_keras_preset_is_what_keras_does_by_default(tmp_path: Path) -> None:
+    text = (paths.root() / "conf" / "experiment" / "keras_20.yaml").read_text().splitlines()
+    assert text[1] == "# perceptune train experiment=keras_20"
+    assert text[2].startswith("# perceptune compare experiment=keras_20 ")
+    config = configure(tmp_path, "experiment=keras_20")
+    assert (config.model.hidden, config.model.init) == ([20], "xavier_uniform")
+    assert (config.train.batch_size, config.optimizer["lr"]) == (32, 0.001)
+
+
+@pytest.mark.slow
+def test_the_keras_preset_runs(perceptune: Perceptune) -> None:
+    words = text_of_command("keras_20")
+    answer = perceptune(
+        *words, "data=digits", "data.validation=0.1", "train.epochs=2", "tracking.enabled=false"
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.splitlines()[1].split()[0] == "numpy"
+
+
+def text_of_command(preset: str) -> list[str]:
+    """The `compare` that the file opens with."""
+    text = (paths.root() / "conf" / "experiment" / f"{preset}.yaml").read_text()
+    [line] = [line for line in text.splitlines() if line.startswith("# perceptune compare")]
+    return shlex.split(line.removeprefix("# perceptune"))
