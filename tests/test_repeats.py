@@ -39,10 +39,8 @@ def test_repeats_leave_runs_below_a_parent_with_mean_and_spread(
     assert parent.data.tags["kind"] == "repeats"
     assert json.loads(parent.data.tags["seeds"]) == [4, 5, 6]
     assert (parent.data.params["repeats"], parent.data.params["train.epochs"]) == ("3", "2")
-    for name in ("test/accuracy", "val/loss", "best/epoch"):
-        values = [child.data.metrics.get(name) for child in children]
-        if name == "val/loss":
-            continue  # a child's last epoch need not be its best
+    for name in ("test/accuracy", "best/val_accuracy", "best/epoch"):
+        values = [child.data.metrics[name] for child in children]
         found = [parent.data.metrics[f"{name}/{key}"] for key in ("mean", "sd", "min", "max")]
         assert found == pytest.approx([mean(values), stdev(values), min(values), max(values)])
     best = max(children, key=lambda child: child.data.metrics["best/val_accuracy"])
@@ -56,13 +54,15 @@ def test_repeats_leave_runs_below_a_parent_with_mean_and_spread(
 def test_a_multirun_over_seeds_says_and_records_the_same(
     perceptune: Perceptune, tmp_path: Path
 ) -> None:
-    answer = perceptune("train", "-m", "seed=range(2)", *FAST)
+    preset = ("experiment=ann_128_64_adam", "data=digits")
+    answer = perceptune("train", "-m", "seed=range(2)", *preset, *FAST)
     assert answer.returncode == 0, answer.stderr
     assert "(2 seeds: 0–1)" in answer.stdout.splitlines()[-1]
     parent, children = _family(tmp_path)
     assert parent.data.tags["kind"] == "repeats"
     values = [child.data.metrics["test/accuracy"] for child in children]
     assert parent.data.metrics["test/accuracy/sd"] == pytest.approx(stdev(values))
+    assert {run.data.tags["preset"] for run in (parent, *children)} == {"ann_128_64_adam"}
 
 
 @pytest.mark.slow
