@@ -55,6 +55,19 @@ def test_every_preset_runs(name: str, data: dict[str, str], tmp_path: Path) -> N
     assert "test/accuracy" in result.metrics
 
 
+WISHES = ["model.hidden=[10,10]", "model.dropout=0.1", "train.l2=1e-4"]
+WISHES += ["train.batch_size=32", "optimizer=adam", "optimizer=rmsprop"]
+
+
+@pytest.mark.parametrize("wish", WISHES)
+def test_what_leaky_10_leaves_to_wish_for_is_one_override(
+    wish: str, data: dict[str, str], tmp_path: Path
+) -> None:
+    assert wish in (FOLDER / "leaky_10.yaml").read_text()
+    result = run(tmp_path, "experiment=leaky_10", data["csv"], *SMALL, wish)
+    assert "test/accuracy" in result.metrics
+
+
 def _inherited(text: str) -> str:
     """The text of the preset that this one starts from, if there is one."""
     return "".join(

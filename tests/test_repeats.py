@@ -1,13 +1,15 @@
 """Several seeds of one setting, as a user asks for them, read back from the store."""
 
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 import pytest
 
-from perceptune import repeats
+from perceptune import cli, repeats
 from perceptune.errors import UserError
 from perceptune.experiment import Result, train
 from perceptune.nn.checkpoint import load_network
@@ -16,6 +18,25 @@ from perceptune.tracking.store import Group
 from support import Perceptune, configure, run, runs_in
 
 FAST = ("train.epochs=2", "model.hidden=[16]", "tracking.figures=none")
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., list[str]]:
+    """The command in an empty folder and in this process, jobs one by one: the lines it says."""
+    monkeypatch.chdir(tmp_path)
+
+    def say(*arguments: str) -> list[str]:
+        words = ["perceptune", "train", *arguments, "hydra.launcher.n_jobs=1"]
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        said = capfd.readouterr()
+        assert end.value.code == 0, said.err
+        return said.out.splitlines()
+
+    return say
 
 
 def _family(folder: Path) -> tuple[Any, list[Any]]:
@@ -28,11 +49,9 @@ def _family(folder: Path) -> tuple[Any, list[Any]]:
 
 
 def test_repeats_leave_runs_below_a_parent_with_mean_and_spread(
-    perceptune: Perceptune, tmp_path: Path
+    command: Callable[..., list[str]], tmp_path: Path
 ) -> None:
-    answer = perceptune("train", "repeats=3", "seed=4", *FAST)
-    assert answer.returncode == 0, answer.stderr
-    assert "(3 seeds: 4–6)" in answer.stdout.splitlines()[-1]
+    assert "(3 seeds: 4–6)" in command("repeats=3", "seed=4", *FAST)[-1]
     parent, children = _family(tmp_path)
     assert sorted(child.data.params["seed"] for child in children) == ["4", "5", "6"]
     assert {child.data.params["repeats"] for child in children} == {"1"}
@@ -52,12 +71,10 @@ def test_repeats_leave_runs_below_a_parent_with_mean_and_spread(
 
 
 def test_a_multirun_over_seeds_says_and_records_the_same(
-    perceptune: Perceptune, tmp_path: Path
+    command: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     preset = ("experiment=ann_128_64_adam", "data=digits")
-    answer = perceptune("train", "-m", "seed=range(2)", *preset, *FAST)
-    assert answer.returncode == 0, answer.stderr
-    assert "(2 seeds: 0–1)" in answer.stdout.splitlines()[-1]
+    assert "(2 seeds: 0–1)" in command("-m", "seed=range(2)", *preset, *FAST)[-1]
     parent, children = _family(tmp_path)
     assert parent.data.tags["kind"] == "repeats"
     values = [child.data.metrics["test/accuracy"] for child in children]
