@@ -42,7 +42,7 @@ def test_a_preset_opens_with_its_command_and_says_what_was_measured(name: str) -
     lines = (FOLDER / f"{name}.yaml").read_text().splitlines()
     assert lines[0] == "# @package _global_"
     assert lines[1].startswith(f"# perceptune train experiment={name}")
-    comment = " ".join(line for line in lines[2:12] if line.startswith("#"))
+    comment = " ".join(line[2:] for line in lines[2:12] if line.startswith("#"))
     for word in ("Source:", "Measured:", "% ±", "seeds", "two cores"):
         assert word in comment, word
 
