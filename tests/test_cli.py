@@ -75,6 +75,10 @@ BAD = [
     ["train", "+a.b.c=1"],
     ["train", "~nothing"],
     ["train", "-m", "train.epochs=0,-1", "tracking.enabled=false"],
+    ["train", "repeats=0"],
+    ["train", "repeats=2", "resume=abc"],
+    ["train", "repeats=2", "register=abc"],
+    ["train", "repeats=2", "data=csv", "data.path=nothing.csv"],
     ["train", "-m", "optimizer=adamm,sgd"],
 ]
 
@@ -88,6 +92,8 @@ BAD += [
     [*STUDY, "hydra.sweeper.confirm.top=-1"],
     [*STUDY, "hydra.sweeper.confirm.seeds=0"],
     [*STUDY, "hydra.sweeper.confirm.seeds=x"],
+    [*STUDY, "hydra.sweeper.confirm.skip=-1"],
+    [*STUDY, "repeats=2", "tracking.diagnostics=true"],
     [*STUDY, "hydra.sweeper.sampler.seed=x"],
     [*STUDY, "hydra.sweeper.sampler.seed=-1"],
     [*STUDY, "hydra.sweeper.params=abc"],

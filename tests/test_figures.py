@@ -78,6 +78,22 @@ def test_calibration_and_classes_are_drawn(tmp_path: Path, perfect: bool) -> Non
     assert _drawn(tmp_path / "per_class.png")
 
 
+@pytest.mark.parametrize("validated", [True, False])
+def test_the_curves_of_seeds_are_drawn_even_if_one_stopped_early(
+    tmp_path: Path, validated: bool
+) -> None:
+    histories = [
+        [
+            {"epoch": n, "train/loss": seed / n, "train/accuracy": 1 - 0.5 / n}
+            | ({"val/loss": seed / n, "val/accuracy": 1 - seed / 10} if validated else {})
+            for n in range(1, 9 - seed)
+        ]
+        for seed in range(1, 4)
+    ]
+    figures.seeds(tmp_path / "seeds.png", histories)
+    assert _drawn(tmp_path / "seeds.png")
+
+
 def test_histograms_are_drawn_of_dead_units_as_well(tmp_path: Path) -> None:
     alive = np.random.default_rng(0).normal(size=(50, 4))
     dead = np.zeros((50, 4))

@@ -94,6 +94,30 @@ def test_the_direction_follows_from_the_objective_and_a_pruner_can_be_swapped(
     assert len(set(values)) > 1
 
 
+@pytest.mark.slow
+def test_a_study_of_means_is_confirmed_with_seeds_that_no_trial_has_used(
+    perceptune: Perceptune, tmp_path: Path
+) -> None:
+    answer = perceptune(
+        *("train", "-m", "sweeps=digits", "repeats=2", "hydra.sweeper.n_trials=3"),
+        *("hydra.sweeper.confirm.top=1", "hydra.sweeper.confirm.seeds=2", "train.epochs=2"),
+        "hydra.sweeper.mlflow.plots=false",
+    )
+    assert answer.returncode == 0, answer.stderr
+    [line] = [line for line in answer.stdout.splitlines() if "The test set, read once" in line]
+    assert "(2 seeds: 0–1)" in line
+    runs = runs_in(tmp_path)
+    [parent] = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    fresh = [run for run in runs if "confirms" in run.data.tags]
+    assert sorted(run.data.params["seed"] for run in fresh) == ["2", "3"]
+    assert {"test/accuracy/mean", "test/accuracy/sd"} <= set(parent.data.metrics)
+    [winner] = [run for run in runs if run.info.run_id == parent.data.tags["best_run_id"]]
+    assert winner.data.metrics["val/accuracy/sd"] >= 0
+    for run in runs:
+        if run is not parent:
+            assert not [name for name in run.data.metrics if name.startswith("test/")]
+
+
 def _study(folder: Path) -> "subprocess.Popen[str]":
     command = "train -m sweeps=digits hydra.sweeper.n_trials=6 train.epochs=60 "
     command += "hydra/sweeper/pruner=none train.checkpoint_seconds=0"

@@ -30,6 +30,7 @@ def study_figures(study: Study) -> Iterator[tuple[str, Any]]:
         wanted = {
             "history": plots.plot_optimization_history,
             "parallel_coordinates": plots.plot_parallel_coordinate,
+            "slice": plots.plot_slice,  # the value against each parameter
             "intermediate_values": plots.plot_intermediate_values,
         }
         if len(complete) > 1:

@@ -307,6 +307,15 @@ def test_confirmation_crowns_by_the_mean_of_fresh_seeds(
     assert len(sweep.study().trials) == 3  # the confirmation is a study of its own
 
 
+def test_a_confirmation_skips_the_seeds_that_a_trial_has_used(sweep: Sweeps) -> None:
+    def task(config: Any) -> float:
+        return float(config.seed)
+
+    skip = ("hydra.sweeper.confirm.seeds=2", "hydra.sweeper.confirm.skip=5")
+    found = sweep(task, "x=0,1", "hydra.sweeper.confirm.top=1", *skip)
+    assert sorted(found["confirmed_values"]) == [5.0, 6.0]
+
+
 def test_the_winner_is_an_overlay_that_composes_again_and_can_be_overridden(sweep: Sweeps) -> None:
     found = sweep(lambda c: c.x, "optimizer=sgd,adam", "optimizer.lr=0.5", "x=3,[2,2],2", "y=' z'")
     assert found["name"] == "optuna"

@@ -1,0 +1,99 @@
+"""The test set is read once, at the end: its arrays tell who looks at them, and when."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import optuna_joblib_sweeper
+from perceptune import experiment, training
+from support import configure, run, working_in
+
+CALM = ("tracking.enabled=false", "train.epochs=3", "model.hidden=[16]")
+
+
+class Sealed:
+    """An array that is none: NumPy itself cannot get at its values but by these methods."""
+
+    def __init__(self, values: np.ndarray, name: str, events: list[str]) -> None:
+        self._values, self._name, self._events = values, name, events
+        self.shape, self.dtype, self.ndim = values.shape, values.dtype, values.ndim
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        self._events.append(self._name)
+        return np.asarray(self._values[key])
+
+    def __array__(self, *arguments: Any, **options: Any) -> np.ndarray:
+        self._events.append(self._name)
+        return np.asarray(self._values)
+
+
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What happens to a data set with a test part of its own, in order."""
+    happened: list[str] = []
+    load, take = training.load_data, experiment.take
+
+    def sealed(settings: Any) -> Any:
+        data = load(settings)
+        images, labels = data.images[:300], data.labels[:300]
+        return replace(
+            data,
+            images=data.images[300:],
+            labels=data.labels[300:],
+            test_images=Sealed(images, "test images", happened),
+            test_labels=Sealed(labels, "test labels", happened),
+        )
+
+    def told(*arguments: Any) -> Any:
+        happened.append("epoch")
+        return take(*arguments)
+
+    monkeypatch.setattr(training, "load_data", sealed)
+    monkeypatch.setattr(experiment, "take", told)
+    return happened
+
+
+def test_nobody_looks_at_the_test_set_before_the_last_epoch(
+    events: list[str], tmp_path: Path
+) -> None:
+    result = run(tmp_path, *CALM)
+    assert events[:3] == ["epoch"] * 3
+    assert set(events[3:]) == {"test images", "test labels"}
+    assert "test/accuracy" in result.metrics
+
+
+def test_nobody_looks_at_the_test_set_where_it_is_not_asked_for(
+    events: list[str], tmp_path: Path
+) -> None:
+    run(tmp_path, *CALM, "train.evaluate_test=false")
+    assert events == ["epoch"] * 3
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_a_trial_never_looks_at_the_test_set(
+    repeats: int, events: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from perceptune import together
+
+    class Trial(optuna_joblib_sweeper.CurrentTrial):
+        folder = tmp_path
+
+        def __bool__(self) -> bool:
+            return True
+
+    for module in (experiment, together):
+        monkeypatch.setattr(module, "current_trial", Trial)
+    monkeypatch.setattr(together, "take_record", experiment.take)
+    config = configure(tmp_path, *CALM, f"repeats={repeats}")
+    with working_in(tmp_path):
+        if repeats == 1:
+            experiment.train(config, [], tmp_path)
+        else:
+            together.train(config, [], {})
+    assert events == ["epoch"] * 3 * repeats
