@@ -38,16 +38,20 @@ def write(page: Page, studies: Sequence[StudyRecord], tracked: Sequence[Tracked 
 
 
 def course(study: StudyRecord) -> tuple[Array, Array]:
-    """Epochs trained when each complete trial ended, and the best value then; both (trials,)."""
+    """Epochs trained as each trial ended, from the first complete one on, and the best value then.
+
+    Returns:
+        Both (trials,).
+    """
     done = sorted(
         (trial for trial in study.of("complete", "pruned") if trial.ended),
-        key=lambda trial: (trial.ended, trial.number),
+        key=lambda trial: (str(trial.ended), trial.number),
     )
     epochs = np.cumsum([max(trial.curve, default=0) for trial in done])
-    complete = [index for index, trial in enumerate(done) if trial.state == "complete"]
-    values = np.array([done[index].values[0] for index in complete])
-    best = np.maximum.accumulate(values) if study.maximize[0] else np.minimum.accumulate(values)
-    return epochs[complete], best
+    values = np.array([trial.values[0] if trial.values else np.nan for trial in done])
+    best = np.fmax.accumulate(values) if study.maximize[0] else np.fmin.accumulate(values)
+    known = ~np.isnan(best)
+    return epochs[known], best[known]
 
 
 def refuse_unlike(studies: Sequence[StudyRecord]) -> None:
