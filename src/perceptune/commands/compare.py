@@ -4,18 +4,39 @@ import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from perceptune import machine
+from perceptune.commands.composition import composed
 from perceptune.compare import Comparison, Contestant, compare
-from perceptune.config import Config
+from perceptune.config import Config, parse
+from perceptune.errors import UserError, fail
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
-def main(config: Config, overrides: Sequence[str], folder: Path) -> None:
-    """Compare, and print the table.
+def main(arguments: list[str]) -> None:
+    """Compare as `arguments` say."""
+    if {"-m", "--multirun"} & set(arguments):
+        raise UserError("compare runs all of backends=[…] and repeats=… by itself; leave out -m")
+    composed("compare", arguments, _job)()
 
-    Raises:
-        UserError: see `compare`.
-    """
+
+def _job(config_of_job: "DictConfig") -> None:
+    """What Hydra calls."""
+    from hydra.core.hydra_config import HydraConfig
+
+    settings = HydraConfig.get()
+    folder = Path(settings.runtime.output_dir)
+    try:
+        _compare(parse(config_of_job), list(settings.overrides.task), folder)
+    except UserError as error:
+        fail(str(error))  # leaves by SystemExit, past Hydra's own report
+
+
+def _compare(config: Config, overrides: Sequence[str], folder: Path) -> None:
+    """Compare, and print the table."""
     from rich.console import Console
 
     with Console(stderr=True).status("comparing") as status:

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import perceptune
 from perceptune import machine
+from perceptune.commands.parser import Parser
 
 _PACKAGES = ("numpy", "hydra-core", "mlflow", "optuna", "joblib")
 
 
-def report() -> None:
+def main(arguments: list[str]) -> None:
     """Print it."""
+    Parser("perceptune info", description=__doc__).parse_args(arguments)
     from rich.console import Console
     from rich.table import Table
 
