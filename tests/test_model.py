@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from perceptune.data import sources
+from perceptune.tracking.lifecycle import log_to
 from perceptune.tracking.run import Entry
-from perceptune.tracking.store import log_to
 from support import run, runs_in, store_of
 
 

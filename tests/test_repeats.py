@@ -14,7 +14,7 @@ from perceptune.errors import UserError
 from perceptune.experiment import Result, train
 from perceptune.nn.checkpoint import load_network
 from perceptune.seeds import notes
-from perceptune.tracking.store import Group
+from perceptune.tracking.lifecycle import Group
 from support import Perceptune, configure, run, runs_in
 
 FAST = ("train.epochs=2", "model.hidden=[16]", "tracking.figures=none")

@@ -17,8 +17,9 @@ from perceptune.config import Config
 from perceptune.errors import UserError
 from perceptune.experiment import describe, name_of
 from perceptune.figures.comparison import Curve
+from perceptune.tracking.lifecycle import open_run
 from perceptune.tracking.run import FolderRun, Run
-from perceptune.tracking.store import Place, open_run
+from perceptune.tracking.store import Place
 from perceptune.training import Training, metrics_of, start
 
 Tell = Callable[[str], None]

@@ -18,8 +18,9 @@ from perceptune.config import Config, flatten, to_dict, to_yaml
 from perceptune.diagnostics import Diagnostics
 from perceptune.errors import UserError
 from perceptune.nn.fit import Epoch, fit
+from perceptune.tracking.lifecycle import Group, open_run
 from perceptune.tracking.run import FolderRun, Run
-from perceptune.tracking.store import Group, Place, open_run
+from perceptune.tracking.store import Place
 from perceptune.training import (
     Training,
     checkpoint_of,

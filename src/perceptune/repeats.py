@@ -13,7 +13,7 @@ from perceptune.config import Config
 from perceptune.errors import UserError
 from perceptune.experiment import train
 from perceptune.seeds import Note
-from perceptune.tracking.store import Group
+from perceptune.tracking.lifecycle import Group
 
 
 def seeds_of(config: Config) -> list[int]:

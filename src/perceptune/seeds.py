@@ -16,8 +16,8 @@ from perceptune import figures
 from perceptune.conclusion import log_picture
 from perceptune.config import Config, flatten, to_dict
 from perceptune.experiment import UNRECORDED, Result
+from perceptune.tracking.lifecycle import Group, parent_of
 from perceptune.tracking.run import Run
-from perceptune.tracking.store import Group, parent_of
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from perceptune.nn.checkpoint import SavedNetwork, load_network
 from perceptune.repeats import seeds_of
 from perceptune.seeds import Spread, in_words
 from perceptune.together import weights_folder
-from perceptune.tracking import store
+from perceptune.tracking.lifecycle import log_to
 from perceptune.tracking.models import BEST, fetch_weights
 from perceptune.tracking.run import Entry
 from perceptune.training import prepare
@@ -77,7 +77,7 @@ def crown(study: Any, best: Any, parent_run_id: str | None) -> None:
             if parent_run_id is None:
                 continue
             # A study may go on in another store than the one that its first trials are in.
-            run = store.log_to(study.user_attrs["mlflow_uri"], parent_run_id)
+            run = log_to(study.user_attrs["mlflow_uri"], parent_run_id)
             prefix = f"trial_{trial.number}/" if several else ""
             run.log_metrics({f"{prefix}{name}": value for name, value in scores.items()})
             if config.tracking.figures != "none":

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from perceptune.tracking.interrupts import interrupts_stay_here, interrupts_wait
-from perceptune.tracking.store import Place, open_run
+from perceptune.tracking.lifecycle import open_run
+from perceptune.tracking.store import Place
 from support import runs_in, store_of
 
 

@@ -9,7 +9,8 @@ from perceptune.data.split import split
 from perceptune.errors import UserError
 from perceptune.evaluation import confused_pairs
 from perceptune.nn.checkpoint import SavedNetwork
-from perceptune.tracking.store import Place, open_run
+from perceptune.tracking.lifecycle import open_run
+from perceptune.tracking.store import Place
 from perceptune.training import load_data
 
 _USAGE = "usage: perceptune evaluate MODEL [MODEL ...] [OVERRIDE ...]"

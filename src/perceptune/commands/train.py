@@ -126,7 +126,7 @@ def _grouped(name: str) -> Iterator[Any]:
     """Several runs as children of one parent, which is closed when all have ended."""
     from perceptune import seeds
     from perceptune.tracking.interrupts import interrupts_stay_here
-    from perceptune.tracking.store import Group, close_group
+    from perceptune.tracking.lifecycle import Group, close_group
 
     with tempfile.TemporaryDirectory(prefix="perceptune-") as folder:
         group = Group(Path(folder), name[:200])
@@ -150,7 +150,7 @@ def _grouped(name: str) -> Iterator[Any]:
 
 
 def _group() -> Any:
-    from perceptune.tracking.store import Group
+    from perceptune.tracking.lifecycle import Group
 
     return Group.load(Path(os.environ[_GROUP])) if _GROUP in os.environ else None
 
