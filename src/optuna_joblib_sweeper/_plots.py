@@ -46,6 +46,8 @@ def study_figures(study: Study) -> Iterator[tuple[str, Any]]:
                     _tidy_curves(figure.axes[0])
                 figure.set_size_inches(9, 5)
                 figure.tight_layout()  # warns where long names leave it no room
+                if name == "slice":
+                    _tidy_slices(figure)
         except Exception as error:
             # A space of one value, or all values equal: no plot is worth a failed study.
             log.info("no plot of %s: %s", name, error)
@@ -53,6 +55,15 @@ def study_figures(study: Study) -> Iterator[tuple[str, Any]]:
             yield name, figure
         finally:
             plt.close("all")
+
+
+def _tidy_slices(figure: Any) -> None:
+    """A layout of the panels alone: Optuna's leaves the colours' scale lying across them."""
+    *panels, scale = figure.axes
+    figure.set_size_inches(max(9, 3 * len(panels)), 5)
+    scale.set_position((0.93, 0.13, 0.012, 0.77))
+    scale.set_in_layout(False)
+    figure.tight_layout(rect=(0, 0, 0.91, 1))
 
 
 def _tidy_curves(axes: Any) -> None:
