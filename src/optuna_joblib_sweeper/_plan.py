@@ -93,9 +93,10 @@ def make_plan(
     points = len(plan.space.grid()) if settings.is_grid else None
     composer = Composer(context, config, plan.fixed)
     if not plan.space.parameters and hooks.custom_search_space is None:
-        raise SweepError(
-            "nothing is swept, so all trials would be the same; give hydra.sweeper.params, "
-            "or KEY=choice(…) on the command line"
+        # Allowed, as in Hydra's own plugin: an app may draw its random numbers itself.
+        log.warning(
+            "nothing is swept, so all trials are given the same config; sweep something by "
+            "hydra.sweeper.params, or by KEY=choice(…) on the command line"
         )
     base = check_space(composer, plan.space, hooks.check)
     if hooks.custom_search_space is not None:

@@ -94,7 +94,6 @@ def test_a_parameter_chooses_a_group_and_another_lives_only_under_it(sweep: Swee
         (["x=1", "hydra.sweeper.check=test_sweeps.RANDOM"], "test_sweeps.RANDOM: not a function"),
         ([*CUSTOM, "hydra.sweeper.custom_search_space=test_sweeps.unknown"], "space: ConfigComp"),
         ([*CUSTOM, "hydra.sweeper.custom_search_space=test_sweeps.raises"], "space: KeyError: 'no"),
-        (["x=1"], "nothing is swept"),
         (["x=range(0,1,0)"], "x: range() arg 3 must not be zero"),
         (["hydra/sweeper/sampler=cmaes"], "CmaEsSampler needs the package cmaes"),
         (["hydra/sweeper/sampler=gp"], "GPSampler needs the package torch"),
@@ -110,6 +109,11 @@ def test_a_mistake_is_refused_before_anything_is_created(
         sweep(echo, *overrides)
     assert message in str(refusal.value)
     assert sorted(path.name for path in sweep.folder.iterdir()) == ["conf"]
+
+
+def test_a_sweep_over_nothing_is_warned_of(sweep: Sweeps, caplog: pytest.LogCaptureFixture) -> None:
+    sweep(echo, "x=1", "hydra.sweeper.n_trials=2", "hydra/sweeper/sampler=random")
+    assert "nothing is swept" in caplog.text
 
 
 def test_a_hook_that_does_not_exist_is_told_once(
