@@ -37,9 +37,12 @@ def store_of(folder: Path) -> str:
 
 def runs_in(folder: Path) -> list[Any]:
     """All runs of the store in `folder`, oldest first."""
+    from filelock import FileLock
     from mlflow import MlflowClient
 
-    client = MlflowClient(store_of(folder))
+    # Who looks at a store that another process is making would make it as well, and break both.
+    with FileLock(folder / "mlruns" / "mlflow.db.lock"):
+        client = MlflowClient(store_of(folder))
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     return list(client.search_runs(experiments, order_by=["attributes.start_time ASC"]))
 
