@@ -2,9 +2,11 @@
 
 import gzip
 import hashlib
+import io
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -321,6 +323,27 @@ def garble(raw: bytes) -> bytes:
     return raw[:180] + bytes([raw[180] ^ 255]) + raw[181:]
 
 
+def mark(raw: bytes, flags: int, method: int) -> bytes:
+    """Say in the zip's directory, and before each file, that these are encrypted or packed so."""
+    for signature, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        head, *files = raw.split(signature)
+        words = flags.to_bytes(2, "little") + method.to_bytes(2, "little")
+        files = [file[: place - 4] + words + file[place:] for file in files]
+        raw = signature.join([head, *files])
+    return raw
+
+
+def boast(raw: bytes) -> bytes:
+    """The arrays' heads claim 90 terabytes, in as many characters as before; all checksums fit."""
+    claim = b"(99999999, 99999, 9), }"
+    told = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(raw)) as modest, zipfile.ZipFile(told, "w") as boastful:
+        for name in modest.namelist():
+            head = b"(3, 2, 2), }".ljust(len(claim))
+            boastful.writestr(name, modest.read(name).replace(head, claim))
+    return told.getvalue()
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -329,6 +352,9 @@ def garble(raw: bytes) -> bytes:
         pytest.param(garble, id="a byte changed"),
         pytest.param(lambda raw: b"\x80\x04N.", id="a bare pickle"),
         pytest.param(lambda raw: b"PK\x03\x04" + raw[4:-22], id="no end of the zip"),
+        pytest.param(lambda raw: mark(raw, 1, 0), id="encrypted"),
+        pytest.param(lambda raw: mark(raw, 0, 97), id="compressed in an unknown way"),
+        pytest.param(boast, id="more than memory"),
     ],
 )
 def test_a_damaged_archive_ends_in_one_line(

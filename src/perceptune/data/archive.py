@@ -68,11 +68,11 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             for key in KEYS:
                 arrays[key] = file[key]
             return arrays
-    # NotImplementedError: a compression that zipfile lacks. RuntimeError: encrypted. MemoryError:
-    # a head that claims more than there can be.
+    # RuntimeError: encrypted, or compressed in a way that zipfile lacks. MemoryError: a head that
+    # claims more than there can be.
     except (
         *(OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error),
-        *(NotImplementedError, RuntimeError, MemoryError),
+        *(RuntimeError, MemoryError),
     ) as error:
         where = f" {key}" if key else ""
         raise UserError(

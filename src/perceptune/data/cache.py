@@ -64,7 +64,7 @@ def cached(
                 fresh = finish(decode(), name=name, origin=origin)
                 _write(entry, fresh)
                 dataset = _read(entry, origin)
-    except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
+    except OSError as error:
         log.warning(
             "cannot cache %s in %s (%s): it is decoded again at every start and not shared; "
             "set PERCEPTUNE_CACHE_DIR to a folder that can be written",

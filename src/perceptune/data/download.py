@@ -72,7 +72,7 @@ def _locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock")
         lock.acquire()
-    except (OSError, NotImplementedError) as error:
+    except OSError as error:
         raise UserError(
             f"cannot write into the download folder {folder}: {reason(error)}; set "
             f"PERCEPTUNE_CACHE_DIR to a folder that can be written"
