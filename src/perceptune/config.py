@@ -34,18 +34,6 @@ OBJECTIVES = (
     "fit_seconds",
 )
 
-BACKENDS = (
-    "numpy",
-    "torch",
-    "torch_compiled",
-    "jax",
-    "sklearn",
-    "keras",
-    "keras_jax",
-    "keras_tensorflow",
-    "keras_torch",
-)
-
 
 @dataclass
 class Data:
@@ -238,12 +226,7 @@ def _check(config: Config) -> None:
         raise UserError(f"repeats must be 1 or more, got {config.repeats}")
     if not 1 <= config.threads <= _MOST_THREADS:
         raise UserError(f"threads must be from 1 to {_MOST_THREADS}, got {config.threads}")
-    for position, backend in enumerate(config.backends):
-        _one_of("backends", backend, BACKENDS)
-        if backend in config.backends[:position]:
-            raise UserError(f"backends names {backend} twice")
-    if not config.backends:
-        raise UserError("backends must name at least one of " + ", ".join(BACKENDS))
+    _check_backends(config.backends)
     if config.register is not None and not config.tracking.enabled:
         raise UserError("register needs the store; set tracking.enabled=true")
     if config.register is not None and (not config.register or set(config.register) & set("/:@")):
@@ -253,6 +236,17 @@ def _check(config: Config) -> None:
     for objective in config.objectives:
         _one_of("objective", objective, OBJECTIVES)
     _check_validation(config)
+
+
+def _check_backends(names: list[str]) -> None:
+    from perceptune.backends import NAMES  # which reads configurations, so not at the top
+
+    for position, name in enumerate(names):
+        _one_of("backends", name, NAMES)
+        if name in names[:position]:
+            raise UserError(f"backends names {name} twice")
+    if not names:
+        raise UserError("backends must name at least one of " + ", ".join(NAMES))
 
 
 def _check_validation(config: Config) -> None:
