@@ -105,12 +105,12 @@ class Config:
     augment: dict[str, Any]
     tracking: Tracking
     seed: int
+    repeats: int
     threads: int
     backends: list[str]
     objective: Any
     resume: str | None
     register: str | None
-    repeats: int = 1  # what was saved before there were repeats has none
 
     def activation(self) -> Activation:
         """What hidden layers apply."""
