@@ -1,6 +1,7 @@
 """What every test shares: what the plain command leaves out, and where it may write."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,12 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
         config.option.dist = "no"
         return 0
     return None
+
+
+def pytest_configure() -> None:
+    """What a shell starts in its background is deaf to Ctrl-C; tests of interruptions are not."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
