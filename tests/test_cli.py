@@ -163,7 +163,8 @@ def test_an_override_may_refer_to_another_key(
 
 def test_a_multirun_on_a_fresh_store_nests_its_jobs(perceptune: Perceptune, tmp_path: Path) -> None:
     answer = perceptune(
-        "train", "-m", "optimizer=sgd,adam", "model.hidden=[64],[128,64]", "train.epochs=2"
+        *("train", "-m", "optimizer=sgd,adam", "model.hidden=[64],[128,64]", "train.epochs=2"),
+        "tracking.figures=none",
     )
     assert answer.returncode == 0, answer.stderr
     runs = runs_in(tmp_path)

@@ -44,7 +44,7 @@ def test_every_sweep_runs(name: str, perceptune: Perceptune, tmp_path: Path) -> 
 def test_a_study_in_the_store(perceptune: Perceptune, tmp_path: Path) -> None:
     answer = perceptune(
         *("train", "-m", "sweeps=digits", "hydra.sweeper.n_trials=4", "train.epochs=3"),
-        "hydra.sweeper.mlflow.plots=false",
+        *("hydra.sweeper.mlflow.plots=false", "tracking.figures=none"),
     )
     assert answer.returncode == 0, answer.stderr
     runs = runs_in(tmp_path)
@@ -70,7 +70,7 @@ def test_a_study_in_the_store(perceptune: Perceptune, tmp_path: Path) -> None:
 
     [line] = [line for line in answer.stdout.splitlines() if "Train the winner again" in line]
     words = shlex.split(line.partition(": ")[2])[1:]
-    again = perceptune(*words, "tracking.experiment=again")
+    again = perceptune(*words, "tracking.experiment=again", "tracking.figures=none")
     assert again.returncode == 0, again.stderr
     [run] = [
         run for run in runs_in(tmp_path) if run.info.experiment_id != parent.info.experiment_id

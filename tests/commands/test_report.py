@@ -18,12 +18,14 @@ from perceptune import cli
 from reports.studies import by_lr, made
 from support import Perceptune, runs_in, store_of
 
+# In one process: how studies run on several is tested elsewhere, and each would import MLflow.
 STUDY = """
     train -m sweeps=digits hydra.sweeper.n_trials=9 train.epochs=5 hydra.sweeper.mlflow.plots=false
+    hydra.sweeper.backend=sequential tracking.figures=none
     hydra.sweeper.pruner.n_startup_trials=2 hydra.sweeper.pruner.n_warmup_steps=1
     hydra.sweeper.confirm.top=2 hydra.sweeper.confirm.seeds=2
 """
-MULTIRUN = "train -m seed=0,1 train.epochs=2 tracking.figures=none"
+MULTIRUN = "train -m seed=0,1 train.epochs=2 tracking.figures=none hydra.launcher.n_jobs=1"
 
 
 @pytest.fixture(scope="module")
