@@ -41,6 +41,7 @@ def test_every_sweep_runs(name: str, perceptune: Perceptune, tmp_path: Path) -> 
     assert "The test set, read once, for trial" in answer.stdout
 
 
+@pytest.mark.slow
 def test_a_study_in_the_store(perceptune: Perceptune, tmp_path: Path) -> None:
     answer = perceptune(
         *("train", "-m", "sweeps=digits", "hydra.sweeper.n_trials=4", "train.epochs=3"),
