@@ -111,6 +111,7 @@ class Config:
     objective: Any
     resume: str | None
     register: str | None
+    reported: str | None = None
 
     def activation(self) -> Activation:
         """What hidden layers apply."""

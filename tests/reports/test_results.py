@@ -47,6 +47,13 @@ def test_other_settings_and_other_parents_are_other_rows() -> None:
     assert rows(found)[1][1][4] == "91.00% (n = 1)"
 
 
+def test_what_the_source_of_a_preset_reports_stands_beside_ours() -> None:
+    preset = _run(0, 0.98, params={"reported": "95–98 %"})
+    columns, cells = rows(gather([preset, _run(1, 0.97, params={"reported": "None"})]))
+    assert [row[columns.index("its source reports")] for row in cells] == ["95–98 %", "–"]
+    assert "its source reports" not in rows(gather([_run(1, 0.97)]))[0]
+
+
 def test_runs_started_one_by_one_are_one_row_and_of_a_seed_the_latest_counts() -> None:
     runs = [_run(seed, score) for seed, score in enumerate((0.5, *SCORES[1:]))]
     again = _run(0, SCORES[0], id="again")

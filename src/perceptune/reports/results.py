@@ -27,6 +27,7 @@ class Result:
         parameters: numbers that it learns.
         accuracies: (seeds,) on the test set.
         seconds: (seeds,) of training.
+        reported: the test accuracy that a preset's source reports, if it is a preset and one does.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Result:
     parameters: int
     accuracies: Array
     seconds: Array
+    reported: str = ""
 
 
 def gather(runs: Sequence[Record]) -> list[Result]:
@@ -74,6 +76,10 @@ def rows(results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
         ]
         for result in results
     ]
+    if any(result.reported for result in results):
+        columns.append("its source reports")
+        for row, result in zip(cells, results, strict=True):
+            row.append(result.reported or "–")
     return columns, cells
 
 
@@ -117,6 +123,7 @@ def _result(members: Sequence[Record], by_id: Mapping[str, Record]) -> Result:
         parameters=int(float(first.params.get("model.parameters", "0"))),
         accuracies=np.array([run.metrics[_ACCURACY] for run in members]),
         seconds=np.array([run.metrics[_SECONDS] for run in members]),
+        reported=first.params.get("reported", "None").replace("None", ""),
     )
 
 
