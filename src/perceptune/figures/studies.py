@@ -238,14 +238,16 @@ def race(
         label: what the values are.
     """
     looks = [(BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (GREY, ":")]
-    ends = np.concatenate([best for _, best in courses.values()])
+    values = np.concatenate([best for _, best in courses.values()])
+    ends = [best[-1] for _, best in courses.values()]
+    worst = min(ends) if maximize else max(ends)
     with drawn(path, width=8, height=4) as figure:
         axes = figure.add_subplot()
         for index, (name, (epochs, best)) in enumerate(courses.items()):
             colour, line = looks[index % len(looks)]
             axes.step(epochs, best, line, where="post", color=colour, linewidth=2, label=name)
             axes.plot(epochs[-1], best[-1], "o", color=colour, markersize=_MARKS + 1)
-        axes.set(xlabel="epochs trained", ylabel=label, ylim=_window(ends, maximize))
+        axes.set(xlabel="epochs trained", ylabel=label, ylim=_window(values, maximize, worst))
         _beside(axes)
 
 
@@ -269,10 +271,17 @@ def scores(path: Path, names: Sequence[str], values: Sequence[Array], label: str
         axes.set(xlabel=label)
 
 
-def _window(values: Array, maximize: bool) -> tuple[float, float]:
-    """An axis that shows the better half well: a few hopeless trials must not flatten the rest."""
+def _window(values: Array, maximize: bool, middle: float | None = None) -> tuple[float, float]:
+    """An axis that shows the better half well: a few hopeless trials must not flatten the rest.
+
+    `middle` parts what must be seen well from the rest; it is the median unless told.
+    """
     signed = values if maximize else -values
-    top, middle, bottom = float(signed.max()), float(np.median(signed)), float(signed.min())
+    top, bottom = float(signed.max()), float(signed.min())
+    if middle is None:
+        middle = float(np.median(signed))
+    elif not maximize:
+        middle = -middle
     floor = max(bottom, top - 4 * (top - middle)) if top > middle else bottom
     margin = 0.06 * (top - floor) or 0.01 * max(abs(top), 1e-9)
     low, high = floor - margin, top + margin
