@@ -139,7 +139,9 @@ def test_a_study_is_drawn_from_any_number_of_trials(
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_end_of_every_study_of_a_race_is_in_the_picture(sign: int) -> None:
     quick = sign * np.array([0.1, *[0.9858] * 40])  # whose median is its end
-    low, high = studies._window(np.append(quick, sign * 0.984), sign > 0, sign * 0.984)
+    low, high = studies._window(
+        np.append(quick, sign * 0.984), sign > 0, sign * np.array([0.9858, 0.984])
+    )
     assert low < sign * 0.984 < high
     assert low < sign * 0.9858 < high
     assert high - low < 0.01

@@ -32,7 +32,7 @@ from perceptune.training import (
 )
 
 # These change nothing about the network.
-UNRECORDED = ("tracking", "resume", "register", "backends")
+UNRECORDED = ("tracking", "resume", "register", "backends", "reported")
 
 
 class DivergedError(UserError):

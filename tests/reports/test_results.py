@@ -48,8 +48,8 @@ def test_other_settings_and_other_parents_are_other_rows() -> None:
 
 
 def test_what_the_source_of_a_preset_reports_stands_beside_ours() -> None:
-    preset = _run(0, 0.98, params={"reported": "95–98 %"})
-    columns, cells = rows(gather([preset, _run(1, 0.97, params={"reported": "None"})]))
+    preset = _run(0, 0.98, tags={"reported": "95–98 %"})
+    columns, cells = rows(gather([preset, _run(1, 0.97, params={"model.activation": "tanh"})]))
     assert [row[columns.index("its source reports")] for row in cells] == ["95–98 %", "–"]
     assert "its source reports" not in rows(gather([_run(1, 0.97)]))[0]
 

@@ -68,7 +68,7 @@ def _job(config_of_job: "DictConfig") -> Any:
         from perceptune.seeds import Note
 
         print(terminal.one_line(result, overrides), flush=True)
-        Note.of(config, overrides, result, _tags(settings)).leave(group.folder)
+        Note.of(config, overrides, result, _tags(config, settings)).leave(group.folder)
     return result.objective(config.objectives)
 
 
@@ -96,9 +96,9 @@ def _train(config: Any, overrides: list[str], settings: Any, group: Any) -> Any:
     if current_trial().confirming:
         config = replace(config, repeats=1)  # each fresh seed is a run of its own
     if config.repeats > 1:
-        return together.train(config, overrides, _tags(settings))
+        return together.train(config, overrides, _tags(config, settings))
     folder = Path(settings.runtime.output_dir)
-    return experiment.train(config, overrides, folder, group, _tags(settings))
+    return experiment.train(config, overrides, folder, group, _tags(config, settings))
 
 
 def _repeat(config: Any, overrides: list[str], settings: Any) -> Any:
@@ -108,17 +108,18 @@ def _repeat(config: Any, overrides: list[str], settings: Any) -> Any:
     from perceptune import repeats
     from perceptune.experiment import name_of
 
-    folder, tags, group = Path(settings.runtime.output_dir), _tags(settings), _group()
+    folder, group = Path(settings.runtime.output_dir), _group()
+    tags = _tags(config, settings)
     n_jobs = settings.launcher.get("n_jobs", 1) if group is None else 1
     with _grouped(name_of(config, overrides)) if group is None else nullcontext(group) as group:
         done = repeats.train_all(config, overrides, folder, group, tags, n_jobs)
     return repeats.objective(done, config.objectives)
 
 
-def _tags(settings: Any) -> dict[str, str]:
-    """Which preset was chosen, if one was."""
-    preset = settings.runtime.choices.get("experiment")
-    return {"preset": str(preset)} if preset else {}
+def _tags(config: Any, settings: Any) -> dict[str, str]:
+    """Which preset was chosen, if one was, and what its source reports, if it does."""
+    found = {"preset": settings.runtime.choices.get("experiment"), "reported": config.reported}
+    return {key: str(value) for key, value in found.items() if value}
 
 
 @contextmanager

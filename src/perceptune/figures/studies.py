@@ -239,15 +239,14 @@ def race(
     """
     looks = [(BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (GREY, ":")]
     values = np.concatenate([best for _, best in courses.values()])
-    ends = [best[-1] for _, best in courses.values()]
-    worst = min(ends) if maximize else max(ends)
+    ends = np.array([best[-1] for _, best in courses.values()])
     with drawn(path, width=8, height=4) as figure:
         axes = figure.add_subplot()
         for index, (name, (epochs, best)) in enumerate(courses.items()):
             colour, line = looks[index % len(looks)]
             axes.step(epochs, best, line, where="post", color=colour, linewidth=2, label=name)
             axes.plot(epochs[-1], best[-1], "o", color=colour, markersize=_MARKS + 1)
-        axes.set(xlabel="epochs trained", ylabel=label, ylim=_window(values, maximize, worst))
+        axes.set(xlabel="epochs trained", ylabel=label, ylim=_window(values, maximize, ends))
         _beside(axes)
 
 
@@ -271,17 +270,16 @@ def scores(path: Path, names: Sequence[str], values: Sequence[Array], label: str
         axes.set(xlabel=label)
 
 
-def _window(values: Array, maximize: bool, middle: float | None = None) -> tuple[float, float]:
+def _window(values: Array, maximize: bool, seen: Array | None = None) -> tuple[float, float]:
     """An axis that shows the better half well: a few hopeless trials must not flatten the rest.
 
-    `middle` parts what must be seen well from the rest; it is the median unless told.
+    `seen` are values that must be in the picture all the same.
     """
-    signed = values if maximize else -values
-    top, bottom = float(signed.max()), float(signed.min())
-    if middle is None:
-        middle = float(np.median(signed))
-    elif not maximize:
-        middle = -middle
+    sign = 1 if maximize else -1
+    signed = sign * values
+    top, middle, bottom = float(signed.max()), float(np.median(signed)), float(signed.min())
+    if seen is not None:
+        middle = min(middle, float((sign * seen).min()))
     floor = max(bottom, top - 4 * (top - middle)) if top > middle else bottom
     margin = 0.06 * (top - floor) or 0.01 * max(abs(top), 1e-9)
     low, high = floor - margin, top + margin

@@ -123,7 +123,7 @@ def _result(members: Sequence[Record], by_id: Mapping[str, Record]) -> Result:
         parameters=int(float(first.params.get("model.parameters", "0"))),
         accuracies=np.array([run.metrics[_ACCURACY] for run in members]),
         seconds=np.array([run.metrics[_SECONDS] for run in members]),
-        reported=first.params.get("reported", "None").replace("None", ""),
+        reported=tags.get("reported", ""),
     )
 
 
