@@ -20,7 +20,7 @@ ALLOWED = {
         "perceptune.data",
         "perceptune.errors",
     },
-    "optuna_joblib_sweeper/": {
+    "sweeper/optuna_joblib_sweeper/": {
         "hydra",
         "omegaconf",
         "optuna",
@@ -36,13 +36,17 @@ ALLOWED = {
     },
     # What runs whenever anything of theirs is imported.
     "perceptune/__init__.py": set(),
-    "optuna_joblib_sweeper/__init__.py": set(),
+    "sweeper/optuna_joblib_sweeper/__init__.py": set(),
 }
 
 # The only files that may import a package.
 ONLY = {
-    "mlflow": ("perceptune/tracking", "perceptune/model.py", "optuna_joblib_sweeper/_mlflow"),
-    "matplotlib": ("perceptune/figures/", "optuna_joblib_sweeper/_plots.py"),
+    "mlflow": (
+        "perceptune/tracking",
+        "perceptune/model.py",
+        "sweeper/optuna_joblib_sweeper/_mlflow",
+    ),
+    "matplotlib": ("perceptune/figures/", "sweeper/optuna_joblib_sweeper/_plots.py"),
     "jax": ("perceptune/backends/jax.py",),
     "keras": ("perceptune/backends/keras.py",),
     "sklearn": ("perceptune/backends/sklearn.py",),
@@ -109,7 +113,7 @@ def test_a_package_is_imported_only_where_it_may_be(package: str) -> None:
 
 def test_the_namespace_of_plugins_has_no_init() -> None:
     """With one it would hide the plugins of everybody else."""
-    assert not (SOURCE / "hydra_plugins" / "__init__.py").exists()
+    assert not (SOURCE / "sweeper" / "hydra_plugins" / "__init__.py").exists()
 
 
 @pytest.mark.parametrize(
