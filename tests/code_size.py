@@ -41,9 +41,9 @@ def _docstring(node: ast.AST) -> set[int]:
         return set()
     found: set[int] = set()
     for statement in body:  # a text after a field documents it, as a docstring does
-        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
-            if isinstance(statement.value.value, str):
-                found |= set(range(statement.lineno, (statement.end_lineno or 0) + 1))
+        value = statement.value if isinstance(statement, ast.Expr) else None
+        if isinstance(value, ast.Constant) and isinstance(value.value, str):
+            found |= set(range(statement.lineno, (statement.end_lineno or 0) + 1))
     return found
 
 

@@ -95,7 +95,9 @@ def measure(folder: Path, name: str) -> Any:
 def _inputs(name: str, place: Path) -> list[str]:
     if "kaggle" in name or "leaky" in name:
         return [f"data.path={place / 'train.csv'}", "data.validation=200"]
-    return [f"data.path={place / 'mnist.npz'}"] if "notebook" in name else []
+    if "notebook" in name:
+        return [f"data.path={place / 'mnist.npz'}", "data.validation=300"]
+    return []
 
 
 def _write_inputs(place: Path) -> None:
