@@ -15,6 +15,20 @@ def _part(target: str, **settings: Any) -> dict[str, Any]:
     return {"_target_": f"optuna.{target}", **settings}
 
 
+_GENETIC = {
+    "seed": None,
+    "population_size": 50,
+    "mutation_prob": None,
+    "crossover_prob": 0.9,
+    "swapping_prob": 0.5,
+}
+_AMONG_OTHERS = {
+    "n_startup_trials": 5,  # trials that finish before any is pruned
+    "n_warmup_steps": 0,  # steps of a trial that are never pruned
+    "interval_steps": 1,
+    "n_min_trials": 1,
+}
+
 # Null leaves a setting to Optuna's own default.
 SAMPLERS: dict[str, dict[str, Any]] = {
     "tpe": _part(
@@ -41,23 +55,8 @@ SAMPLERS: dict[str, dict[str, Any]] = {
         with_margin=False,
         lr_adapt=False,
     ),
-    "nsgaii": _part(
-        "samplers.NSGAIISampler",
-        seed=None,
-        population_size=50,
-        mutation_prob=None,
-        crossover_prob=0.9,
-        swapping_prob=0.5,
-    ),
-    "nsgaiii": _part(
-        "samplers.NSGAIIISampler",
-        seed=None,
-        population_size=50,
-        mutation_prob=None,
-        crossover_prob=0.9,
-        swapping_prob=0.5,
-        dividing_parameter=3,
-    ),
+    "nsgaii": _part("samplers.NSGAIISampler", **_GENETIC),
+    "nsgaiii": _part("samplers.NSGAIIISampler", **_GENETIC, dividing_parameter=3),
     "gp": _part(
         "samplers.GPSampler", seed=None, n_startup_trials=10, deterministic_objective=False
     ),
@@ -66,21 +65,9 @@ SAMPLERS: dict[str, dict[str, Any]] = {
 PRUNERS: dict[str, dict[str, Any]] = {
     "none": _part("pruners.NopPruner"),
     "nop": _part("pruners.NopPruner"),
-    "median": _part(
-        "pruners.MedianPruner",
-        n_startup_trials=5,  # trials that finish before any is pruned
-        n_warmup_steps=0,  # steps of a trial that are never pruned
-        interval_steps=1,
-        n_min_trials=1,
-    ),
-    "percentile": _part(
-        "pruners.PercentilePruner",
-        percentile=25.0,  # of the trials that are kept, 0–100
-        n_startup_trials=5,
-        n_warmup_steps=0,
-        interval_steps=1,
-        n_min_trials=1,
-    ),
+    "median": _part("pruners.MedianPruner", **_AMONG_OTHERS),
+    # `percentile` of the trials, 0–100, are kept.
+    "percentile": _part("pruners.PercentilePruner", percentile=25.0, **_AMONG_OTHERS),
     "successive_halving": _part(
         "pruners.SuccessiveHalvingPruner",
         min_resource="auto",
@@ -95,18 +82,11 @@ PRUNERS: dict[str, dict[str, Any]] = {
         reduction_factor=3,
         bootstrap_count=0,
     ),
-    "patient": _part(
-        "pruners.PatientPruner",
-        wrapped_pruner=None,  # a pruner's own config with its _target_, or null
-        patience=3,
-        min_delta=0.0,
-    ),
+    # `wrapped_pruner` is a pruner's own config with its _target_, or null.
+    "patient": _part("pruners.PatientPruner", wrapped_pruner=None, patience=3, min_delta=0.0),
+    # Prunes below `lower` and above `upper`.
     "threshold": _part(
-        "pruners.ThresholdPruner",
-        lower=None,  # prune below
-        upper=None,  # prune above
-        n_warmup_steps=0,
-        interval_steps=1,
+        "pruners.ThresholdPruner", lower=None, upper=None, n_warmup_steps=0, interval_steps=1
     ),
     "wilcoxon": _part("pruners.WilcoxonPruner", p_threshold=0.1, n_startup_steps=2),
 }
@@ -118,13 +98,10 @@ def _store() -> None:
     store.store(group="hydra/sweeper", name="optuna_joblib", node=Settings, provider=provider)
     for kind, table in (("sampler", SAMPLERS), ("pruner", PRUNERS)):
         group = f"hydra/sweeper/{kind}"
-        try:
-            taken = set(store.list(group))
-        except OSError:
-            taken = set()
+        # Hydra's own Optuna plugin registers some of the same names with typed nodes, on which
+        # its sweeper insists. This one takes either, so it never replaces them.
+        taken = set(store.list(group)) if kind in store.list("hydra/sweeper") else set()
         for name, node in table.items():
-            # Hydra's own Optuna plugin registers some of the same names with typed nodes, on
-            # which its sweeper insists. This one takes either, so it never replaces them.
             if f"{name}.yaml" not in taken:
                 store.store(group=group, name=name, node=node, provider=provider)
 
