@@ -82,7 +82,7 @@ class Sweep:
     def open(self, config: DictConfig) -> None:
         """Create or resume the study, and record how this start was configured."""
         plan, settings = self.plan, self.plan.settings
-        mend(plan.paths.journal)
+        mend(plan.paths)
         try:
             plan.paths.sweep_dir.mkdir(parents=True, exist_ok=True)
             OmegaConf.save(config, plan.paths.composed)

@@ -100,7 +100,7 @@ class Engine:
 
     def _end_workers(self) -> None:
         kill_descendants(keep=self._keep)
-        mend(self.store.paths.journal)
+        mend(self.store.paths)
 
     def _stop(self) -> str | None:
         return self.tally.too_many_failures() or self.tally.stop_reason()
@@ -151,5 +151,5 @@ class Engine:
         self._count(Outcome(trial.number, TrialState.FAIL, None, reason, overrides))
 
     def _count(self, outcome: Outcome) -> None:
-        self.tally.add(outcome.number, outcome.state, outcome.values, outcome.reason)
+        self.tally.add(outcome.number, outcome.state, outcome.values, outcome.reason or "")
         self.observe(outcome)

@@ -70,7 +70,7 @@ class Job:
     plan: StudyPlan
     task_function: Callable[..., Any]
     singletons: Mapping[Any, Any]
-    resolvers: Mapping[str, Callable[..., Any]]
+    resolvers: Mapping[str, Any]
     tracking: TrackingLink | None
     driver: Mapping[str, str]
     driver_pid: int | None

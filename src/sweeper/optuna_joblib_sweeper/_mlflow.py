@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna_joblib_sweeper import mlflow_runs
 from optuna_joblib_sweeper._job import Job, Outcome, StudyPlan, TrackingLink
 from optuna_joblib_sweeper._outputs import trials_csv
-from optuna_joblib_sweeper._record import TrialRecord
+from optuna_joblib_sweeper._record import StudyRecord, TrialRecord
 from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper._tally import Tally
 from optuna_joblib_sweeper._values import override_text, short_text
@@ -24,7 +24,7 @@ from optuna_joblib_sweeper.errors import SweepError, reason_of
 from optuna_joblib_sweeper.paths import absolute_uri
 from optuna_joblib_sweeper.processes import may_be_alive
 from optuna_joblib_sweeper.result import SweepResult
-from optuna_joblib_sweeper.settings import MlflowSettings, class_name
+from optuna_joblib_sweeper.settings import MlflowSettings
 from optuna_joblib_sweeper.signals import interrupts_wait
 
 FLUSH_SECONDS = 1.0
@@ -68,7 +68,7 @@ class ParentRun:
         except Exception as error:  # whatever the driver of a database raises
             key, reason = "hydra.sweeper.mlflow.tracking_uri", reason_of(error)
             raise SweepError(f"{key}={uri} can't be used: {reason}") from error
-        _log_new_params(client, link.parent_run_id, parent_params(plan))
+        _log_new_params(client, link.parent_run_id, parent_params(plan, store.record()))
         # A tag beside the parameter, because a resume may have more trials.
         mlflow_runs.log_batch(client, link.parent_run_id, tags={"n_trials": str(plan.budget)})
         return cls(client, store, link)
@@ -189,20 +189,12 @@ class ChildRun:
         mlflow_runs.close_run(self.client, self.run_id, _STATUS[outcome.state], **fresh)
 
 
-def parent_params(plan: StudyPlan) -> dict[str, Any]:
+def parent_params(plan: StudyPlan, record: StudyRecord) -> dict[str, Any]:
     """Space, sampler, pruner and budget, as parameters of the parent run."""
-    settings = plan.settings
-    params = {
-        "sampler": class_name(settings.sampler),
-        "pruner": class_name(settings.pruner),
-        "direction": ", ".join(settings.directions),
-        "n_trials": plan.budget,
-        "n_jobs": settings.n_jobs,
-        "threads": settings.threads,
-        "seed": settings.seed,
-    }
-    if plan.points is not None:
-        params["grid_points"] = plan.points
+    names = ("sampler", "pruner", "n_trials", "n_jobs", "seed")
+    params = {name: getattr(record, name) for name in names}
+    params |= {"direction": plan.fingerprint.direction, "threads": plan.settings.threads}
+    params |= {} if plan.points is None else {"grid_points": plan.points}
     return params | {f"space/{key}": what for key, what in plan.fingerprint.searched()}
 
 
@@ -261,10 +253,6 @@ def _legal(key: str) -> str:
 
 def _log_new_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> None:
     """Log what is new: the budget may change on a resume, a logged parameter may not."""
-    known = client.get_run(run_id).data.params
-    texts = {
-        _legal(key): value if isinstance(value, str) else override_text(value)
-        for key, value in params.items()
-    }
-    fresh = {key: text for key, text in texts.items() if key not in known}
-    mlflow_runs.log_batch(client, run_id, params=fresh)
+    legal = {_legal(key): value for key, value in params.items()}
+    fresh = legal.keys() - client.get_run(run_id).data.params.keys()
+    mlflow_runs.log_batch(client, run_id, params={key: legal[key] for key in sorted(fresh)})

@@ -29,27 +29,17 @@ def results(result: SweepResult) -> dict[str, Any]:
     """The content of `optimization_results.yaml`: the keys of Hydra's own plugin, and more."""
     if len(result.directions) > 1:
         return {"name": "optuna", "solutions": [_solution(trial) for trial in result.winners]}
-    winner = result.winners[0]
-    found = {
-        "name": "optuna",
-        "best_params": dict(winner.params),
-        "best_value": winner.values[0],
-        "best_trial": winner.number,
-        "best_run_id": winner.run_id,
-    }
-    if winner.confirmed:
-        found["confirmed_value"] = winner.confirmed_mean
-        found["confirmed_values"] = list(winner.confirmed)
-    return found
+    [winner] = map(_solution, result.winners)
+    [winner["value"]] = winner.pop("values")
+    found = {f"best_{key}": winner[key] for key in ("params", "value", "trial", "run_id")}
+    confirmed, mean = list(result.winners[0].confirmed), result.winners[0].confirmed_mean
+    seeds = {"confirmed_value": mean, "confirmed_values": confirmed} if confirmed else {}
+    return {"name": "optuna", **found, **seeds}
 
 
 def _solution(trial: TrialResult) -> dict[str, Any]:
-    return {
-        "params": dict(trial.params),
-        "values": list(trial.values),
-        "trial": trial.number,
-        "run_id": trial.run_id,
-    }
+    params, values = dict(trial.params), list(trial.values)
+    return {"params": params, "values": values, "trial": trial.number, "run_id": trial.run_id}
 
 
 def winner_files(plan: StudyPlan, winner: TrialResult) -> tuple[str, str]:

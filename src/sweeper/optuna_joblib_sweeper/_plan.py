@@ -14,7 +14,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from optuna_joblib_sweeper import _private
-from optuna_joblib_sweeper._compose import Composer, check_custom_space, check_space
+from optuna_joblib_sweeper._compose import Composer, SpaceCheck
 from optuna_joblib_sweeper._confirm import fresh_seeds
 from optuna_joblib_sweeper._fingerprint import Fingerprint, fixed_part
 from optuna_joblib_sweeper._job import StudyPlan
@@ -57,9 +57,10 @@ def make_plan(
             "nothing is swept, so all trials are given the same config; sweep something by "
             "hydra.sweeper.params, or by KEY=choice(…) on the command line"
         )
-    base = check_space(composer, space, check)
+    space_check = SpaceCheck(composer, space, check)
+    base = space_check.compose_all()
     if suggest_more is not None:
-        check_custom_space(composer, space, suggest_more, check)
+        space_check.try_custom(suggest_more)
     name = settings.study_name or _fresh_name(str(config.hydra.job.name))
     rest = fixed_part(base, space.keys, settings.resume_ignore)
     directions = ", ".join(settings.directions)

@@ -18,42 +18,29 @@ from optuna_joblib_sweeper._fingerprint import Fingerprint
 from optuna_joblib_sweeper._storage import read_storage
 from optuna_joblib_sweeper.errors import SweepError
 from optuna_joblib_sweeper.paths import StudyPaths
-from optuna_joblib_sweeper.result import SweepResult, SweptParameter, TrialResult
+from optuna_joblib_sweeper.result import Recorded, SweepResult, SweptParameter, TrialResult
 from optuna_joblib_sweeper.settings import unnamed
 
 _R = TypeVar("_R", "StudyRecord", "TrialRecord")
 _CONFIRMATION = re.compile(r"-confirm-[0-9a-f]{8}$")
 
 
-@dataclass(frozen=True)
-class StudyRecord:
+@dataclass(frozen=True, kw_only=True)
+class StudyRecord(Recorded):
     """Attributes of a study.
 
     Attributes:
         fingerprint: what it must not change, field by field.
         folder: below which its trials have their own folders.
         parameters: what is swept, as fields of `SweptParameter`.
-        objectives, sampler, pruner, seed, n_trials, n_jobs: see `SweepResult`; of the last start.
-        tracking_uri, run_id: its parent run, if it was ever tracked.
         confirmed: by trial number, as text, the values with fresh seeds.
-        winner_command, winner_overlay: see `SweepResult`.
         completed: numbers of the winners that `on_complete` has seen.
     """
 
     fingerprint: Mapping[str, Any] | None = None
     folder: str = "."
     parameters: tuple[Mapping[str, Any], ...] = ()
-    objectives: tuple[str, ...] = ()
-    sampler: str = ""
-    pruner: str = ""
-    seed: int | None = None
-    n_trials: int | None = None
-    n_jobs: int = 1
-    tracking_uri: str | None = None
-    run_id: str | None = None
     confirmed: Mapping[str, list[float]] | None = None
-    winner_command: str | None = None
-    winner_overlay: str | None = None
     completed: list[int] | None = None
 
     @classmethod
@@ -127,24 +114,18 @@ def sweep_result(study: Study, storage: str) -> SweepResult:
     paths = StudyPaths(study.study_name, root, storage, root)
     trials = study.get_trials(deepcopy=False)
     directions = tuple(direction.name.lower() for direction in study.directions)
+    shared = {field.name: getattr(record, field.name) for field in fields(Recorded)}
     return SweepResult(
         name=study.study_name,
         storage=storage,
-        objectives=tuple(record.objectives) or unnamed(len(directions)),
         directions=directions,
         space=fingerprint.searched() if fingerprint else (),
         parameters=_parameters(record, trials),
         config=fingerprint.values() if fingerprint else {},
         trials=tuple(_trial(trial, record, paths) for trial in trials),
         study=study,
-        **{name: getattr(record, name) for name in _SHARED},
+        **shared | {"objectives": tuple(record.objectives) or unnamed(len(directions))},
     )
-
-
-_SHARED = (
-    *("sampler", "pruner", "seed", "n_trials", "n_jobs"),
-    *("tracking_uri", "run_id", "winner_command", "winner_overlay"),
-)
 
 
 def _trial(trial: FrozenTrial, record: StudyRecord, paths: StudyPaths) -> TrialResult:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, run_job, setup_globals
-from omegaconf import OmegaConf
 from optuna.trial import FrozenTrial, TrialState
 from threadpoolctl import threadpool_limits
 
@@ -59,9 +58,7 @@ class Session:
             follow_driver(job.driver_pid)
         setup_globals()
         Singleton.set_state(dict(job.singletons))
-        for name, resolver in job.resolvers.items():
-            if not OmegaConf.has_resolver(name):
-                OmegaConf.register_new_resolver(name, resolver)
+        _private.add_resolvers(job.resolvers)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         self.job = job
