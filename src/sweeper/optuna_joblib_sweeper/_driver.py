@@ -1,8 +1,8 @@
 """A sweep from top to bottom, in the process that the user started."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,11 @@ from optuna_joblib_sweeper._progress import Display
 from optuna_joblib_sweeper._record import swept_parameter
 from optuna_joblib_sweeper._storage import mend, sole_driver
 from optuna_joblib_sweeper._study import StudyStore
-from optuna_joblib_sweeper.errors import Interrupted, SweepError, reason_of
+from optuna_joblib_sweeper.errors import Interrupted, SweepError
 from optuna_joblib_sweeper.processes import descendants, identity
 from optuna_joblib_sweeper.result import SweepResult, TrialResult
 from optuna_joblib_sweeper.settings import class_name
-from optuna_joblib_sweeper.signals import interrupts_wait, signals_interrupt
+from optuna_joblib_sweeper.signals import signals_interrupt
 
 if TYPE_CHECKING:
     from optuna_joblib_sweeper._mlflow import ParentRun
@@ -106,7 +106,7 @@ class Sweep:
 
     def run(self) -> None:
         """Trials, confirmation, results, and the app's own hook."""
-        with self._tracked():
+        with self._tracked() as self.parent:
             reason = self._run_trials(self.plan, self.store, self.store.name)
             if reason:
                 self.print(f"Stopped: {reason}.")
@@ -118,29 +118,14 @@ class Sweep:
             self._write(self.store.result().winners[0])
             self._complete(self.store.result())
 
-    @contextmanager
-    def _tracked(self) -> Iterator[None]:
-        """Hold the parent run open, and close it with what really happened."""
-        status, reason = "FINISHED", None
-        try:
-            with interrupts_wait():
-                self._open_parent()
-            yield
-        except BaseException as error:
-            status = "KILLED" if isinstance(error, Interrupted) else "FAILED"
-            reason = reason_of(error)
-            raise
-        finally:
-            if self.parent is not None:
-                self.parent.close_children()
-                self.parent.close(status, reason)
+    def _tracked(self) -> "AbstractContextManager[ParentRun | None]":
+        """The study's MLflow run, or None without tracking."""
+        if not self.plan.settings.mlflow.enabled:
+            return nullcontext()
+        # MLflow takes seconds to import, so only who tracks waits for it.
+        from optuna_joblib_sweeper._mlflow import ParentRun
 
-    def _open_parent(self) -> None:
-        if self.plan.settings.mlflow.enabled:
-            # MLflow takes seconds to import, so only who tracks waits for it.
-            from optuna_joblib_sweeper._mlflow import ParentRun
-
-            self.parent = ParentRun.open(self.plan, self.store, self.hooks["mlflow.prepare"])
+        return ParentRun.opened(self.plan, self.store, self.hooks["mlflow.prepare"])
 
     def _job(self, plan: StudyPlan) -> Job:
         return Job(

@@ -20,7 +20,7 @@ from optuna_joblib_sweeper._record import StudyRecord, TrialRecord
 from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper._tally import Tally
 from optuna_joblib_sweeper._values import override_text, short_text
-from optuna_joblib_sweeper.errors import SweepError, reason_of
+from optuna_joblib_sweeper.errors import Interrupted, SweepError, reason_of
 from optuna_joblib_sweeper.paths import absolute_uri
 from optuna_joblib_sweeper.processes import may_be_alive
 from optuna_joblib_sweeper.result import SweepResult
@@ -49,18 +49,36 @@ class ParentRun:
         self._flushed = time.monotonic()
 
     @classmethod
-    def open(
+    @contextmanager
+    def opened(
         cls, plan: StudyPlan, store: StudyStore, prepare: Callable[[str], None] | None
-    ) -> "ParentRun":
+    ) -> "Iterator[ParentRun]":
         """Make store, experiment and run, before any worker lives: only one process may.
+
+        The run is closed with what really happened.
 
         Raises:
             SweepError: the store can't be used.
         """
         default = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
         uri = absolute_uri(plan.settings.mlflow.tracking_uri or default)
-        if prepare is not None:
-            prepare(uri)
+        parent, status, reason = None, "FINISHED", None
+        try:
+            with interrupts_wait():
+                if prepare is not None:
+                    prepare(uri)
+                parent = cls._open(uri, plan, store)
+            yield parent
+        except BaseException as error:
+            status = "KILLED" if isinstance(error, Interrupted) else "FAILED"
+            reason = reason_of(error)
+            raise
+        finally:
+            if parent is not None:
+                parent.close(status, reason)
+
+    @classmethod
+    def _open(cls, uri: str, plan: StudyPlan, store: StudyStore) -> "ParentRun":
         try:
             with mlflow_runs.store_lock(uri):
                 client = mlflow_runs.client_of(uri)
@@ -126,9 +144,10 @@ class ParentRun:
             self.client.log_figure(self.run_id, figure, f"plots/{name}.png")
 
     @interrupts_wait()
-    def close(self, status: str, reason: str | None = None) -> None:
-        """End the run with what really happened: FINISHED, FAILED or KILLED."""
+    def close(self, status: str, reason: str | None) -> None:
+        """End the run, and those below it that nobody else will end."""
         try:
+            self.close_children()
             self._flush()
         finally:
             outcome = "finished" if status == "FINISHED" else "failed"

@@ -21,30 +21,23 @@ class FakeTrial(CurrentTrial):
 
     Attributes:
         reports: what was reported, by step.
+        prune_at: from this step on it should stop.
+        die_at: a report of this step raises KeyboardInterrupt, as an interruption would.
     """
 
-    def __init__(
-        self,
-        number: int = 0,
-        *,
-        folder: Path | None = None,
-        prune_at: int | None = None,
-        die_at: int | None = None,
-        **attributes: Any,
-    ) -> None:
+    prune_at: int | None = None
+    die_at: int | None = None
+    _folder: Path | None
+
+    def __init__(self, number: int = 0, folder: Path | None = None, **attributes: Any) -> None:
         """Make a trial of the study `fake`.
 
         Args:
             folder: its own folder, made at the first look.
-            prune_at: from this step on it should stop.
-            die_at: a report of this step raises KeyboardInterrupt, as an interruption would.
-            attributes: others of `CurrentTrial`, such as `attempt=1`.
+            attributes: others, such as `attempt=1` or `prune_at=3`.
         """
-        self.__dict__.update(number=number, study_name="fake", **attributes)
+        vars(self).update(number=number, study_name="fake", _folder=folder, **attributes)
         self.reports: dict[int, float] = {}
-        self._folder = folder
-        self._prune_at = prune_at
-        self._die_at = die_at
 
     def __bool__(self) -> bool:
         """True, as inside a sweep."""
@@ -63,13 +56,13 @@ class FakeTrial(CurrentTrial):
         Raises:
             KeyboardInterrupt: at the step `die_at`.
         """
-        if step == self._die_at:
+        if step == self.die_at:
             raise KeyboardInterrupt
         self.reports[step] = value
 
     def should_prune(self) -> bool:
         """Whether `prune_at` is reached."""
-        return self._prune_at is not None and max(self.reports, default=-1) >= self._prune_at
+        return self.prune_at is not None and max(self.reports, default=-1) >= self.prune_at
 
     @contextmanager
     def running(self) -> Iterator["FakeTrial"]:
