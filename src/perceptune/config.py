@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from perceptune.backends.specs import NAMES
-from perceptune.data.dataset import DataSpec
+from perceptune.data.sources import DataSpec
 from perceptune.errors import UserError
 from perceptune.nn.activations import ACTIVATIONS
 from perceptune.nn.checks import RangeError

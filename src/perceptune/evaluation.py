@@ -1,6 +1,8 @@
 """How good predictions are: loss, the confusion matrix and what follows from it. Plain arrays."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean, stdev
 
 import numpy as np
 
@@ -107,3 +109,22 @@ def confused_pairs(confusion: Array) -> list[tuple[int, int, int]]:
     np.fill_diagonal(counts, 0)
     pairs = [(int(t), int(p), int(counts[t, p])) for t, p in np.argwhere(counts)]
     return sorted(pairs, key=lambda pair: -pair[2])
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How a number differs between seeds; `sd` is the sample standard deviation, with n - 1."""
+
+    mean: float
+    sd: float
+    min: float
+    max: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """The spread of two values or more."""
+        return cls(fmean(values), stdev(values), min(values), max(values))
+
+    def metrics(self, name: str) -> dict[str, float]:
+        """All of it by metric name: `test/accuracy/mean` and so on for `name` test/accuracy."""
+        return {f"{name}/{key}": value for key, value in asdict(self).items()}

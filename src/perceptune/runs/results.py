@@ -1,35 +1,42 @@
-"""What a finished run shows: pictures of its network and predictions, tables of its mistakes.
+"""The results of a run: weights, model, final metrics, figures and tables.
 
-Knows neither MLflow nor how the network was trained.
+A study's trial never reads the test set. Knows nothing of how a training goes on between epochs.
 """
 
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 import numpy as np
 
 from perceptune import figures
-from perceptune.data.split import Part
-from perceptune.evaluation import Scores, calibrate, confused_pairs, mistakes, score
+from perceptune.config import Config
+from perceptune.data.dataset import Dataset
+from perceptune.data.split import Part, Split
+from perceptune.evaluation import Scores, Spread, calibrate, confused_pairs, mistakes, score
+from perceptune.nn.checkpoint import save_network
 from perceptune.nn.layout import Array
 from perceptune.nn.network import Network
-from perceptune.tracking.run import Run
+from perceptune.runs.training import Training
+from perceptune.tracking.registry import Registration
+from perceptune.tracking.runs import Run
 
 _SHOWN = 40  # samples in a gallery
-_UNITS = 64  # first-layer units in a picture
+_UNITS = 64  # first-layer units in a figure
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a network, or several, said about a part of the data.
+    """What a network, or the mean of several, predicts for a part of the data.
 
     Attributes:
         part: its name, `test` or `validation`.
-        images: (samples, height, width), for showing.
+        images: (samples, height, width), for figures.
         rows: (samples,) where each stands in the data set.
-        labels: (samples,) the truth.
+        labels: (samples,) the true classes.
         probabilities: (samples, classes).
         classes: their names.
     """
@@ -42,114 +49,231 @@ class Predictions:
     classes: Sequence[str]
 
     @classmethod
-    def of(
-        cls,
-        part: str,
-        samples: Part,
-        shape: Sequence[int],
-        probabilities: Array,
-        names: Sequence[str],
+    def of(cls, name: str, part: Part, data: Dataset, probabilities: Array) -> "Predictions":
+        """Predictions for all samples of the `part` of `data` that is called `name`."""
+        images = part.images[part.rows].reshape(-1, *data.shape)
+        labels = part.labels[part.rows]
+        return cls(name, images, part.rows, labels, probabilities, data.classes)
+
+    @classmethod
+    def by(
+        cls, network: Network, theta: Array, data: Dataset, name: str, part: Part
     ) -> "Predictions":
-        """What was predicted for all `samples`, images of `shape` (height, width)."""
-        images = samples.images[samples.rows].reshape(-1, *shape)
-        labels = samples.labels[samples.rows]
-        return cls(part, images, samples.rows, labels, probabilities, names)
+        """Predictions of `network` with the parameters `theta` (size,)."""
+        return cls.of(name, part, data, network.probabilities(theta, part.images[part.rows]))
 
     def scores(self) -> Scores:
         """How good they are."""
         return score(self.labels, self.probabilities)
 
     def metrics(self, prefix: str) -> dict[str, float]:
-        """Everything that is a number, by metric name."""
+        """All scores that are numbers, by metric name."""
         error = calibrate(self.labels, self.probabilities).error
         return self.scores().metrics(prefix) | {f"{prefix}/ece": error}
 
 
-def show(run: Run, said: Predictions, suffix: str = "") -> None:
-    """Record the pictures and tables of `said`; `suffix` tells several sets of a run apart."""
-    scores = said.scores()
-    wrong = mistakes(said.labels, said.probabilities)
+def record_results(
+    trainings: Sequence[Training], run: Run, outcome: str, *, in_trial: bool
+) -> dict[str, float]:
+    """Record weights, final metrics and figures; returns the metrics, of several their means."""
+    first = trainings[0]
+    config, size = first.config, float(first.network.layout.size)
+    seconds = sum(training.seconds for training in trainings)
+    final = {"best/epoch": fmean(training.best.epoch for training in trainings)}
+    final["fit_seconds"] = seconds
+    best = {name: [t.best.metrics[name] for t in trainings] for name in first.best.metrics}
+    means = {name: fmean(values) for name, values in best.items()}
+    if "val/accuracy" in means:
+        final["best/val_accuracy"] = means["val/accuracy"]
+    if len(trainings) > 1:
+        _record_seeds(trainings, best, run)
+    predictions = None
+    if _reads_test(config, outcome, in_trial):
+        predictions = predictions_of(first, "test", first.parts.test)
+        final |= predictions.metrics("test")
+    run.log_metrics(final)
+    best_seed = max(trainings, key=lambda training: training.best.metrics.get("val/accuracy", 0.0))
+    record_weights(best_seed, run, as_model=not in_trial)
+    if _draws(config, in_trial):
+        _draw(trainings, run, predictions)
+    return means | {"model/parameters": size, **final}
+
+
+def weights_folder(seed: int) -> str:
+    """The folder of one seed's weights in a trial with several."""
+    return f"weights/seed_{seed}"
+
+
+def record_weights(
+    training: Training, run: Run, folder: str = "weights", *, as_model: bool = False
+) -> None:
+    """Record the last and the best weights in `folder`, and perhaps the best as a model."""
+    best, config = training.best, training.config
     with tempfile.TemporaryDirectory() as scratch:
+        for name, theta in (("last", training.state.weights), ("best", best.theta)):
+            weights = Path(scratch) / f"{name}.npz"
+            save_network(weights, training.network, theta, metadata(training))
+            run.log_file(weights, folder)
+        if as_model:
+            registration = None
+            if config.register is not None:
+                accuracy = best.metrics.get("val/accuracy")
+                registration = Registration(config.register, accuracy, training.data.digest)
+            run.log_model(weights, example(training.parts), registration)
 
-        def place(name: str) -> Path:
-            return Path(scratch) / f"{name}{suffix}.png"
 
-        figures.confusion(place("confusion"), scores.confusion, said.classes)
-        figures.per_class(
-            place("per_class"), scores.precision, scores.recall, scores.f1, said.classes
-        )
-        figures.calibration(place("calibration"), calibrate(said.labels, said.probabilities))
-        title = f"the most confident of {len(wrong):,} mistakes ({said.part}): true → predicted"
-        _gallery(place("mistakes"), said, wrong[:_SHOWN], title)
-        # Always the same samples, so that runs can be compared.
-        some = np.random.default_rng(0).permutation(len(said.labels))[:_SHOWN]
-        _gallery(place("samples"), said, some, f"random samples ({said.part}): true → predicted")
-        _log_all(run, Path(scratch))
-    columns, rows = _mistakes_table(said, wrong)
-    run.log_table(f"mistakes{suffix}.json", columns, rows)
+def predictions_of(training: Training, name: str, part: Part) -> Predictions:
+    """Predictions of the best weights."""
+    return Predictions.by(training.network, training.best.theta, training.data, name, part)
+
+
+def example(parts: Split) -> Array:
+    """Two images, (2, pixels), as an example of a model's input."""
+    return np.asarray(parts.train.images[parts.train.rows[:2]])
+
+
+def metadata(training: Training) -> dict[str, Any]:
+    """What a network's file holds beside its weights: enough to use it on new images."""
+    data = training.data
+    return {
+        "shape": data.shape,
+        "classes": data.classes,
+        "pixel_max": data.pixel_max,
+        "data": {
+            "name": data.name,
+            "digest": data.digest,
+            "split_seed": training.config.data.split_seed,
+        },
+        "epoch": training.best.epoch,
+        "val/accuracy": training.best.metrics.get("val/accuracy"),
+    }
+
+
+def log_predictions(run: Run, predictions: Predictions, suffix: str = "") -> None:
+    """Record figures and tables of `predictions`; `suffix` tells several sets of a run apart."""
+    scores, names = predictions.scores(), predictions.classes
+    labels, probabilities = predictions.labels, predictions.probabilities
+    wrong, part = mistakes(labels, probabilities), predictions.part
+    # Always the same samples, so that runs can be compared.
+    some = np.random.default_rng(0).permutation(len(labels))[:_SHOWN]
+    run.log_figure(
+        f"confusion{suffix}", lambda path: figures.confusion(path, scores.confusion, names)
+    )
+    run.log_figure(
+        f"per_class{suffix}",
+        lambda path: figures.per_class(path, scores.precision, scores.recall, scores.f1, names),
+    )
+    run.log_figure(
+        f"calibration{suffix}",
+        lambda path: figures.calibration(path, calibrate(labels, probabilities)),
+    )
+    title = f"the most confident of {len(wrong):,} mistakes ({part}): true → predicted"
+    _log_gallery(run, f"mistakes{suffix}", predictions, wrong[:_SHOWN], title)
+    title = f"random samples ({part}): true → predicted"
+    _log_gallery(run, f"samples{suffix}", predictions, some, title)
+    run.log_table(f"mistakes{suffix}.json", *_mistakes_table(predictions, wrong))
     pairs = [
-        [said.classes[true], said.classes[predicted], count]
+        [names[true], names[predicted], count]
         for true, predicted, count in confused_pairs(scores.confusion)
     ]
     run.log_table(f"confused_pairs{suffix}.json", ["true", "predicted", "count"], pairs)
 
 
-def show_weights(
+def log_first_layer(
     run: Run, network: Network, theta: Array, shape: Sequence[int], suffix: str = ""
 ) -> None:
-    """Record a picture of what first-layer units look for, the strongest first."""
+    """Record a figure of the first layer's weights in `theta` (size,), strongest units first."""
     weight = network.layout.layers(theta)[0].weight  # (inputs, units)
     strength = np.linalg.norm(weight, axis=0)
     chosen = np.argsort(-strength, kind="stable")[:_UNITS]
-    pictures = weight.T[chosen].reshape(-1, *shape)
+    tiles = weight.T[chosen].reshape(-1, *shape)
     title = (
         f"first-layer weights, {len(chosen)} of {weight.shape[1]} units, strongest first: "
         "orange excites, violet inhibits"
     )
-    with tempfile.TemporaryDirectory() as scratch:
-        picture = Path(scratch) / f"weights{suffix}.png"
-        figures.tiles(picture, pictures, [f"unit {unit}" for unit in chosen], title=title)
-        _log_all(run, Path(scratch))
+    captions = [f"unit {unit}" for unit in chosen]
+    run.log_figure(
+        f"weights{suffix}", lambda path: figures.tiles(path, tiles, captions, title=title)
+    )
 
 
-def captions(
+def captions_of(
     names: Sequence[str], labels: Array, predicted: Array, probabilities: Array
 ) -> list[str]:
-    """What stands below each sample of a gallery; all arrays (samples,)."""
+    """Captions of the samples of a gallery; all arrays are (samples,)."""
     # Words such as "T-shirt/top → Ankle boot" are wider than the image above them.
     form = "{}\n→ {}\n{:.1%}" if max(map(len, names)) > 3 else "{} → {}  {:.1%}"
     return [
-        form.format(names[true], names[guess], share)
-        for true, guess, share in zip(labels, predicted, probabilities, strict=True)
+        form.format(names[true], names[guess], probability)
+        for true, guess, probability in zip(labels, predicted, probabilities, strict=True)
     ]
 
 
-def _gallery(path: Path, said: Predictions, chosen: Array, title: str) -> None:
-    sure = said.probabilities[chosen].max(axis=1)
-    predicted = said.probabilities[chosen].argmax(axis=1)
-    labels = said.labels[chosen]
-    texts = captions(said.classes, labels, predicted, sure)
-    figures.gallery(path, said.images[chosen], texts, labels == predicted, title=title, columns=8)
+def _record_seeds(
+    trainings: Sequence[Training], best: dict[str, list[float]], run: Run
+) -> None:
+    """Record the spread of each metric over the seeds, and the weights of each seed."""
+    for name, values in best.items():
+        run.log_metrics(Spread.of(values).metrics(name))
+    for training in trainings:
+        record_weights(training, run, weights_folder(training.config.seed))
 
 
-def _mistakes_table(said: Predictions, wrong: Array) -> tuple[list[str], list[list[object]]]:
-    """All wrong predictions: where, what, and how sure."""
+def _draw(trainings: Sequence[Training], run: Run, predictions: Predictions | None) -> None:
+    """Record figures and tables, of validation samples where the test set must not be read."""
+    first = trainings[0]
+    if len(trainings) > 1:
+        histories = [training.history for training in trainings]
+        run.log_figure("seeds", lambda path: figures.seeds(path, histories))
+        return
+    best, network, validation = first.best, first.network, first.parts.validation
+    if predictions is None and validation is not None:
+        predictions = predictions_of(first, "validation", validation)
+    run.log_figure("curves", lambda path: figures.curves(path, first.history, best.epoch))
+    log_first_layer(run, network, best.theta, first.data.shape)
+    if predictions is not None:
+        log_predictions(run, predictions)
+
+
+def _log_gallery(
+    run: Run, name: str, predictions: Predictions, chosen: Array, title: str
+) -> None:
+    probabilities = predictions.probabilities[chosen].max(axis=1)
+    predicted = predictions.probabilities[chosen].argmax(axis=1)
+    labels = predictions.labels[chosen]
+    captions = captions_of(predictions.classes, labels, predicted, probabilities)
+    images, right = predictions.images[chosen], labels == predicted
+    run.log_figure(
+        name,
+        lambda path: figures.gallery(path, images, captions, right, title=title, columns=8),
+    )
+
+
+def _mistakes_table(
+    predictions: Predictions, wrong: Array
+) -> tuple[list[str], list[list[object]]]:
+    """All wrong predictions: which sample, what was predicted, how probable."""
     rows: list[list[object]] = []
     for position in wrong:
-        shares = said.probabilities[position]
-        true, guess = int(said.labels[position]), int(shares.argmax())
+        probabilities = predictions.probabilities[position]
+        true, guess = int(predictions.labels[position]), int(probabilities.argmax())
         rows.append(
             [
-                int(said.rows[position]),
-                said.classes[true],
-                said.classes[guess],
-                round(float(shares[guess]), 4),
-                round(float(shares[true]), 4),
+                int(predictions.rows[position]),
+                predictions.classes[true],
+                predictions.classes[guess],
+                round(float(probabilities[guess]), 4),
+                round(float(probabilities[true]), 4),
             ]
         )
     return ["index", "true", "predicted", "probability", "probability_of_true"], rows
 
 
-def _log_all(run: Run, folder: Path) -> None:
-    for picture in sorted(folder.glob("*.png")):
-        run.log_file(picture, "plots")
+def _draws(config: Config, in_trial: bool) -> bool:
+    wanted = config.tracking.figures
+    return config.tracking.enabled and (wanted == "all" or (wanted == "best" and not in_trial))
+
+
+def _reads_test(config: Config, outcome: str, in_trial: bool) -> bool:
+    """Every choice is made on validation samples: a trial never reads the test set."""
+    return not in_trial and outcome != "pruned" and config.policy.evaluate_test is not False

@@ -1,57 +1,44 @@
-"""One run from top to bottom: a training, its record, its evaluation. Everything meets here.
+"""One run from top to bottom: its training, or the seeds of one trial, its record, its results.
 
-Read `train` first. What happens between two epochs stands in `_run_epochs`.
+Read `train` first. The epochs are in `loop`, the end of a run in `results`.
 """
 
 import math
-import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
-from optuna_joblib_sweeper import current_trial
-from perceptune import machine, terminal
-from perceptune.conclusion import conclude, log_picture
-from perceptune.config import Config, flatten, to_dict, to_yaml
-from perceptune.diagnostics import Diagnostics
+from optuna_joblib_sweeper import CurrentTrial
+from perceptune import terminal
+from perceptune.config import Config, flatten, to_yaml
 from perceptune.errors import UserError
-from perceptune.nn.fit import Epoch, fit
-from perceptune.tracking.lifecycle import Group, open_run
-from perceptune.tracking.run import FolderRun, Run
-from perceptune.tracking.store import Place
-from perceptune.training import (
-    Training,
-    checkpoint_of,
-    metrics_of,
-    resume,
-    save,
-    start,
-    take_up,
-)
+from perceptune.nn.fit import Epoch
+from perceptune.runs.diagnostics import Diagnostics
+from perceptune.runs.loop import run_epochs
+from perceptune.runs.results import record_results
+from perceptune.runs.training import Training, checkpoint_of, restore_attempt, resume, start
+from perceptune.tracking import ownership
+from perceptune.tracking.runs import Run, open_folder, open_run
+from perceptune.tracking.store import ExperimentRef
 
 # These change nothing about the network.
-UNRECORDED = ("tracking", "resume", "register", "backends", "reported")
-
-
-class DivergedError(UserError):
-    """The loss is no longer a number."""
-
-    outcome = "diverged"
+_UNRECORDED = ("tracking", "resume", "register", "backends")
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
-        metrics: final numbers, by metric name.
+        metrics: final numbers, by metric name; of several seeds their means.
         outcome: finished, stopped_early or pruned.
         run: where it is recorded.
         name: the run's name.
-        best_epoch, epochs: the one whose weights were kept, and how many were made.
-        history: every measurement, by metric name, with its `epoch`.
+        best_epoch, epochs: the one whose weights were kept, and how many were trained; of several
+            seeds the largest.
+        history: every measurement, by metric name, with its `epoch`; of several seeds the first's.
     """
 
     metrics: dict[str, float]
@@ -60,72 +47,154 @@ class Result:
     name: str
     best_epoch: int
     epochs: int
-    history: Sequence[Mapping[str, float]] = ()
+    history: Sequence[Mapping[str, float]]
 
-    def objective(self, names: tuple[str, ...]) -> float | tuple[float, ...]:
-        """What a sweep is told; `objective` in the configuration names it."""
-        values = tuple(self.metrics.get(name, math.nan) for name in names)
-        return values[0] if len(values) == 1 else values
+    def objective(self, names: Sequence[str]) -> float | tuple[float, ...]:
+        """The values of the metrics `names`, as a sweeper takes them."""
+        return objective_of([self.metrics], names)
+
+
+def objective_of(
+    metrics: Sequence[Mapping[str, float]], names: Sequence[str]
+) -> float | tuple[float, ...]:
+    """The means over `metrics` of those called `names`: a number for one name, else a tuple."""
+    means = tuple(fmean(each.get(name, math.nan) for each in metrics) for name in names)
+    return means[0] if len(means) == 1 else means
 
 
 def train(
     config: Config,
-    overrides: list[str],
+    overrides: Sequence[str],
     folder: Path,
-    group: Group | None = None,
+    *,
+    trial: CurrentTrial | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> Result:
-    """Train, record and evaluate one network.
+    """Train, record and evaluate one network, or in a trial `repeats` seeds side by side.
 
     Args:
-        config: what to do.
-        overrides: what the user said on the command line, to be kept with the run.
+        config: what to train; `tracking.parent` names the run above it.
+        overrides: the command line's, recorded with the run.
         folder: where files go that no store takes.
-        group: the command that this run is part of, if there are more.
-        tags: short texts to be recorded with the run.
+        trial: the study's trial that this is; false outside a study.
+        tags: short texts recorded with the run.
 
     Raises:
         UserError: data, store or checkpoint are not as they must be, or the training diverged.
     """
     from threadpoolctl import threadpool_limits
 
-    trial = current_trial()
+    trial = trial or CurrentTrial()
     if trial:
         refuse_test(config)
+        assert trial.folder is not None
+        folder = trial.folder
     with threadpool_limits(config.threads):
-        training = resume(config, overrides) if config.resume else start(config, overrides)
-        if trial:
-            assert trial.folder is not None
-            training.run_id = trial.mlflow_run_id
-            folder = trial.folder
-            training.checkpoint = folder / "checkpoint.npz"
-            take_up(training)
-            keep_config(training.config, folder)  # for `study.crown`
-        name = name_of(training.config, training.overrides)
-        alone = not trial and group is None
-        with recorded(training, name, folder, group, tags) as run, _interruptible(training, alone):
-            if training.state.epoch == 0:
-                describe(run, training)
-            watched = Diagnostics(training) if training.config.tracking.diagnostics else None
-            outcome = run.outcome = _run_epochs(training, run, watched, quiet=not alone)
-            metrics = conclude(training, run, outcome, in_trial=bool(trial))
-            if watched and training.network.widths[1:-1]:
-                log_picture(run, "activations", watched.draw)
+        trainings = _begin(config, list(overrides), trial)
+        first = trainings[0]
+        config = config if trial else first.config
+        name = name_of(config, first.overrides)
+        alone = not trial and config.tracking.parent is None
+        with _recorded(trainings, config, name, folder, trial, tags) as run:
+            with _resume_hint(first, alone):
+                outcome, metrics = _run(trainings, config, run, trial, alone)
+        for training in trainings:
             if training.checkpoint:
                 training.checkpoint.unlink(missing_ok=True)
-    made = training.state.epoch
-    return Result(metrics, outcome, run, name, training.best.epoch, made, training.history)
+    best, epochs = (max(t.best.epoch for t in trainings), max(t.state.epoch for t in trainings))
+    return Result(metrics, outcome, run, name, best, epochs, first.history)
 
 
 def refuse_test(config: Config) -> None:
-    """In a study every choice is made on validation samples."""
-    if config.train.evaluate_test is True:
+    """In a study every choice is made on validation samples.
+
+    Raises:
+        UserError: `config` would have a trial read the test set.
+    """
+    if config.policy.evaluate_test is True:
         raise UserError("train.evaluate_test=true is refused in a study; set it to auto or false")
 
 
+def describe(run: Run, config: Config, training: Training) -> None:
+    """Record what is known before the first epoch."""
+    network, parts, data = training.network, training.parts, training.data
+    settings = {key: value for key, value in config.settings.items() if key not in _UNRECORDED}
+    hidden = network.widths[1:-1]
+    sizes = {f"model.width_{number}": width for number, width in enumerate(hidden, start=1)}
+    sizes |= {"model.layers": len(hidden), "model.parameters": network.layout.size}
+    run.log_params(flatten(settings) | sizes)
+    profile = {
+        "train": len(parts.train),
+        "validation": len(parts.validation) if parts.validation else 0,
+        "test": len(parts.test),
+        "shape": data.shape,
+        "classes": len(data.classes),
+    }
+    run.log_data(data.name, data.digest, data.origin, profile)
+    run.log_text("config.yaml", to_yaml(dict(config.settings)))
+    run.log_text("overrides.yaml", to_yaml(training.overrides))
+
+
+def name_of(config: Config, overrides: Sequence[str]) -> str:
+    """A run's name: `adam lr=0.001 [128,64] relu`, and what else was changed."""
+    model, optimizer = config.settings["model"], config.settings["optimizer"]
+    hidden = ",".join(map(str, config.network.hidden))
+    name = f"{optimizer['name']} lr={config.recipe.lr:g} [{hidden}] {model['activation']}"
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if key not in _NAMED and not key.startswith("tracking"):
+            name += f" {key.rpartition('.')[2]}={value}"
+    return name[:_LONGEST_NAME]
+
+
+def _begin(config: Config, overrides: list[str], trial: CurrentTrial) -> list[Training]:
+    """The trainings of the run, each where an earlier process left it."""
+    if not trial:
+        return [resume(config, overrides) if config.resume else start(config, overrides)]
+    # The confirmation of a trial gives each fresh seed a run of its own.
+    seeds = [config.seed] if trial.confirming else seeds_of(config)
+    trainings = []
+    for seed in seeds:
+        training = start(config.changed(seed=seed, repeats=1), overrides)
+        name = "checkpoint.npz" if len(seeds) == 1 else f"checkpoint_{seed}.npz"
+        assert trial.folder is not None
+        training.checkpoint = trial.folder / name
+        restore_attempt(training)
+        trainings.append(training)
+    # `sweep_hooks` reads it when the study is done.
+    (trial.folder / "config.yaml").write_text(to_yaml(dict(config.settings)))
+    return trainings
+
+
+def seeds_of(config: Config) -> list[int]:
+    """The seeds that `repeats` names."""
+    return list(range(config.seed, config.seed + config.repeats))
+
+
+def _run(
+    trainings: Sequence[Training], config: Config, run: Run, trial: CurrentTrial, alone: bool
+) -> tuple[str, dict[str, float]]:
+    """Everything between a run's opening and its closing; its outcome and final metrics."""
+    first = trainings[0]
+    if all(training.state.epoch == 0 for training in trainings):
+        describe(run, config, first)
+    diagnostics = Diagnostics(first) if config.tracking.diagnostics else None
+    with terminal.progress(config.recipe.epochs, first.state.epoch, quiet=not alone) as show:
+
+        def observe(record: Epoch) -> dict[str, float]:
+            show(record)
+            return diagnostics.metrics(record.lr) if diagnostics else {}
+
+        outcome = run.outcome = run_epochs(trainings, run, trial, observe)
+    metrics = record_results(trainings, run, outcome, in_trial=bool(trial))
+    if diagnostics and first.network.widths[1:-1]:
+        run.log_figure("activations", diagnostics.draw)
+    return outcome, metrics
+
+
 @contextmanager
-def _interruptible(training: Training, alone: bool) -> Iterator[None]:
-    """After an interruption tell whoever waits at the terminal how to go on."""
+def _resume_hint(training: Training, alone: bool) -> Iterator[None]:
+    """After an interruption print the command that resumes the training."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
@@ -135,130 +204,35 @@ def _interruptible(training: Training, alone: bool) -> Iterator[None]:
 
 
 @contextmanager
-def recorded(
-    training: Training,
+def _recorded(
+    trainings: Sequence[Training],
+    config: Config,
     name: str,
     folder: Path,
-    group: Group | None,
-    tags: Mapping[str, str] | None = None,
+    trial: CurrentTrial,
+    tags: Mapping[str, str] | None,
 ) -> Iterator[Run]:
-    """The run's record, and the place of its checkpoints."""
-    config = training.config
+    """The run's record; every training then knows its run and the file of its checkpoints."""
+    first = trainings[0]
     if not config.tracking.enabled:
-        training.checkpoint = training.checkpoint or folder / "checkpoint.npz"
-        yield FolderRun(folder)
+        first.checkpoint = first.checkpoint or folder / "checkpoint.npz"
+        with open_folder(folder, name=name, tags=tags or {}) as folder_run:
+            yield folder_run
         return
-    blas = machine.blas()
-    tags = {
-        **(tags or {}),
-        "blas": f"{blas['library']} {blas['version']} {blas['kernel']}",
-        "threads": str(blas["threads"]),
-    }
+    blas = ownership.blas()
+    kernel = f"{blas['library']} {blas['version']} {blas['kernel']}"
     with open_run(
-        Place(config.tracking.uri, config.tracking.experiment),
+        ExperimentRef(config.tracking.uri, config.tracking.experiment),
         name=name,
-        tags=tags,
-        group=group,
-        run_id=training.run_id,
-        borrowed=current_trial().mlflow_run_id is not None,
+        tags={**(tags or {}), "blas": kernel, "threads": str(blas["threads"])},
+        parent=config.tracking.parent,
+        run_id=trial.mlflow_run_id or first.run_id,
+        borrowed=trial.mlflow_run_id is not None,
     ) as run:
-        training.run_id = run.id
-        training.checkpoint = training.checkpoint or checkpoint_of(str(run.id))
+        for training in trainings:
+            training.run_id = run.id
+        first.checkpoint = first.checkpoint or checkpoint_of(run.id)
         yield run
-
-
-def describe(run: Run, training: Training) -> None:
-    """Record what is known before the first epoch."""
-    config, network, parts = training.config, training.network, training.parts
-    settings = {k: v for k, v in to_dict(config).items() if k not in UNRECORDED}
-    hidden = network.widths[1:-1]
-    sizes = {f"model.width_{number}": width for number, width in enumerate(hidden, start=1)}
-    run.log_params(
-        flatten(settings)
-        | {"model.layers": len(hidden), "model.parameters": network.layout.size}
-        | sizes
-    )
-    profile = {
-        "train": len(parts.train),
-        "validation": len(parts.validation) if parts.validation else 0,
-        "test": len(parts.test),
-        "shape": training.data.shape,
-        "classes": len(training.data.classes),
-    }
-    run.log_data(training.data.name, training.data.digest, training.data.origin, profile)
-    with tempfile.TemporaryDirectory() as scratch:
-        run.log_file(keep_config(config, Path(scratch)))
-        overrides = Path(scratch) / "overrides.yaml"
-        overrides.write_text(to_yaml(training.overrides))
-        run.log_file(overrides)
-
-
-def keep_config(config: Config, folder: Path) -> Path:
-    """Write the whole configuration to `folder`."""
-    path = folder / "config.yaml"
-    path.write_text(to_yaml(to_dict(config)))
-    return path
-
-
-def _run_epochs(training: Training, run: Run, watched: Diagnostics | None, *, quiet: bool) -> str:
-    """Train to the end, or as far as it makes sense; say which: the run's outcome."""
-    config, state, trial = training.config, training.state, current_trial()
-    recipe = config.recipe()
-    epochs = fit(training.network, state, recipe, training.parts.train, training.parts.validation)
-    last_checkpoint = time.monotonic()
-    with terminal.progress(recipe.epochs, state.epoch, quiet=quiet) as show:
-        for record in epochs:
-            metrics = take(training, record)
-            inside = watched.metrics(record.lr) if watched else {}
-            run.log_metrics(metrics | inside, record.number)
-            show(record)
-
-            if trial and config.objectives[0] in metrics:
-                trial.report(metrics[config.objectives[0]], record.number)
-                if trial.should_prune():
-                    return "pruned"
-            if config.train.patience is not None and training.best.age >= config.train.patience:
-                return "stopped_early"
-            if due(last_checkpoint, config.train.checkpoint_seconds):
-                save(training)
-                last_checkpoint = time.monotonic()
-    return "finished"
-
-
-def take(training: Training, record: Epoch) -> dict[str, float]:
-    """Take an epoch's record into the training; its numbers by metric name.
-
-    Raises:
-        DivergedError: they are none.
-    """
-    if not record.finite:
-        lr = training.config.recipe().lr
-        raise DivergedError(
-            f"the training diverged in epoch {record.number}: its loss is "
-            f"{record.train_loss}; lower optimizer.lr={lr:g} or set train.clip_norm"
-        )
-    metrics = metrics_of(record)
-    training.best.offer(record, training.state.weights)
-    training.seconds += record.seconds
-    training.history.append({"epoch": record.number, **metrics})
-    return metrics
-
-
-def due(last: float, interval: float | None) -> bool:
-    """Whether `interval` seconds have gone since the last checkpoint; None: never one."""
-    return interval is not None and time.monotonic() - last >= interval
-
-
-def name_of(config: Config, overrides: Sequence[str]) -> str:
-    """What is particular about a run: `adam lr=0.001 [128,64] relu`, and what else was changed."""
-    hidden = ",".join(map(str, config.model.hidden))
-    optimizer = config.optimizer
-    name = f"{optimizer['name']} lr={optimizer['lr']:g} [{hidden}] {config.model.activation}"
-    for override in overrides:
-        key, _, value = override.lstrip("+~").partition("=")
-        if key not in _NAMED and not key.startswith("tracking"):
-            name += f" {key.rpartition('.')[2]}={value}"
-    return name[:_LONGEST_NAME]
 
 
 _LONGEST_NAME = 200
