@@ -20,7 +20,8 @@ from perceptune.runs.loop import run_epochs
 from perceptune.runs.results import record_results
 from perceptune.runs.training import Training, checkpoint_of, restore_attempt, resume, start
 from perceptune.tracking import ownership
-from perceptune.tracking.runs import Run, open_folder, open_run
+from perceptune.tracking.lifecycle import open_folder, open_run
+from perceptune.tracking.runs import Run
 from perceptune.tracking.store import ExperimentRef
 
 # These change nothing about the network.
@@ -69,6 +70,7 @@ def train(
     *,
     trial: CurrentTrial | None = None,
     tags: Mapping[str, str] | None = None,
+    quiet: bool = False,
 ) -> Result:
     """Train, record and evaluate one network, or in a trial `repeats` seeds side by side.
 
@@ -78,6 +80,7 @@ def train(
         folder: where files go that no store takes.
         trial: the study's trial that this is; false outside a study.
         tags: short texts recorded with the run.
+        quiet: show no progress, as one among many.
 
     Raises:
         UserError: data, store or checkpoint are not as they must be, or the training diverged.
@@ -94,7 +97,7 @@ def train(
         first = trainings[0]
         config = config if trial else first.config
         name = name_of(config, first.overrides)
-        alone = not trial and config.tracking.parent is None
+        alone = not (trial or quiet)
         with _recorded(trainings, config, name, folder, trial, tags) as run:
             with _resume_hint(first, alone):
                 outcome, metrics = _run(trainings, config, run, trial, alone)
