@@ -9,21 +9,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from optuna_joblib_sweeper.processes import identity, may_be_alive
+from optuna_joblib_sweeper import mlflow_runs
+from optuna_joblib_sweeper.processes import may_be_alive
 from optuna_joblib_sweeper.signals import interrupts_wait
 from perceptune.errors import StoreError
 from perceptune.tracking.ownership import context_tags
-from perceptune.tracking.reading import children_of, last_epoch
+from perceptune.tracking.reading import RunRecord, children_of, find_run, last_epoch
 from perceptune.tracking.runs import FolderRun, MlflowRun, Run
 from perceptune.tracking.store import ExperimentRef, client_of, errors_of, open_experiment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run as Entity
 
 AnyRun = TypeVar("AnyRun", bound=Run)
-
-_LONGEST_NAME = 200
 
 
 @contextmanager
@@ -52,7 +50,7 @@ def open_run(
     if run_id is None:
         opened = partial(_create, ref, name, tags, parent)
     else:
-        opened = partial(_borrow if borrowed else _resume, ref.uri, run_id, tags)
+        opened = partial(_reopen, ref.uri, run_id, tags, borrowed)
     with _held(opened, MlflowRun.close) as run:
         yield run
 
@@ -85,11 +83,9 @@ def write_to(uri: str, run_id: str) -> MlflowRun:
 
 def close_dead_runs(client: "MlflowClient", experiment_id: str) -> None:
     """End the runs whose process was killed: nobody else will. Live ones are left alone."""
-    from optuna_joblib_sweeper import mlflow_runs
-
     for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
         pid = run.data.tags.get("pid")
-        if pid and not _may_be_alive(run):
+        if pid and not may_be_alive(run.data.tags):
             reason = f"process {pid} was killed"
             mlflow_runs.close_run(client, run.info.run_id, "FAILED", "failed", reason)
 
@@ -125,52 +121,29 @@ def _close_parent(run: MlflowRun, status: str, reason: str | None = None) -> Non
 def _create(
     ref: ExperimentRef, name: str, tags: Mapping[str, str], parent: str | None
 ) -> MlflowRun:
-    from optuna_joblib_sweeper import mlflow_runs
-
     client, experiment = open_experiment(ref)
     with errors_of(ref.uri):
         close_dead_runs(client, experiment)
         every = {**context_tags(), **tags}
-        run_id = mlflow_runs.create_run(client, experiment, name[:_LONGEST_NAME], every, parent)
+        run_id = mlflow_runs.create_run(client, experiment, name, every, parent)
     return MlflowRun(client, run_id, ref.uri)
 
 
-def _resume(uri: str, run_id: str, tags: Mapping[str, str]) -> MlflowRun:
-    from optuna_joblib_sweeper import mlflow_runs
-
-    found = _find(uri, run_id)
-    if found.info.status == "RUNNING" and _may_be_alive(found):
-        pid = found.data.tags["pid"]
-        raise StoreError(f"run {run_id} is still being trained, by process {pid}")
+def _reopen(uri: str, run_id: str, tags: Mapping[str, str], borrowed: bool) -> MlflowRun:
+    found = find_run(uri, run_id)
+    if found is None:
+        raise StoreError(f"run {run_id} does not exist in {uri}")
+    run = MlflowRun(client_of(uri), run_id, uri, borrowed=borrowed)
+    run.logged_epochs = last_epoch(uri, run_id) or 0
     with errors_of(uri):
-        mlflow_runs.reopen(client_of(uri), run_id)
-    return _resumed(MlflowRun(client_of(uri), run_id, uri), tags)
-
-
-def _borrow(uri: str, run_id: str, tags: Mapping[str, str]) -> MlflowRun:
-    _find(uri, run_id)
-    return _resumed(write_to(uri, run_id), {**context_tags(), **tags})
-
-
-def _resumed(run: MlflowRun, tags: Mapping[str, str]) -> MlflowRun:
-    with errors_of(run.store):
-        run.logged_epochs = last_epoch(run.store, run.id) or 0
-        run.log_tags(tags)
+        if not borrowed:
+            _take_over(run, found)
+        run.log_tags({**context_tags(), **tags} if borrowed else tags)
     return run
 
 
-def _find(uri: str, run_id: str) -> "Entity":
-    from mlflow.exceptions import MlflowException
-
-    with errors_of(uri):
-        client = client_of(uri)
-        try:
-            return client.get_run(run_id)
-        except MlflowException:
-            raise StoreError(f"run {run_id} does not exist in {uri}") from None
-
-
-def _may_be_alive(run: "Entity") -> bool:
-    """False for a run without an owner."""
-    owner = {key: run.data.tags.get(key, "") for key in identity()}
-    return bool(owner["pid"]) and may_be_alive(owner)
+def _take_over(run: MlflowRun, found: RunRecord) -> None:
+    if found.status == "RUNNING" and may_be_alive(found.tags):
+        raise StoreError(f"run {run.id} is still being trained, by process {found.tags['pid']}")
+    if mlflow_runs.reopen(run.client, run.id) is None:
+        raise StoreError(f"run {run.id} was deleted; restore it in the store or start a new one")

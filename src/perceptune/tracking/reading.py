@@ -60,9 +60,9 @@ def find_run(uri: str, run_id: str) -> RunRecord | None:
     Raises:
         StoreError: the store cannot be read.
     """
+    client = client_to_read(uri)
     from mlflow.exceptions import MlflowException
 
-    client = client_to_read(uri)
     with errors_of(uri):
         try:
             return _record(client.get_run(run_id))
@@ -117,10 +117,11 @@ def fetch_file(uri: str, run_id: str, name: str, folder: Path) -> Path | None:
     Raises:
         StoreError: the store cannot be opened.
     """
+    client = client_to_read(uri)
     from mlflow.exceptions import MlflowException
 
     try:
-        return Path(client_to_read(uri).download_artifacts(run_id, name, str(folder)))
+        return Path(client.download_artifacts(run_id, name, str(folder)))
     except (MlflowException, OSError):
         return None
 

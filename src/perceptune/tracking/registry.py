@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import perceptune
+from optuna_joblib_sweeper.mlflow_runs import winner_of
 from perceptune.errors import StoreError
 from perceptune.nn.layout import Array
 from perceptune.tracking.store import client_to_read
@@ -98,8 +99,6 @@ def fetch_weights(uri: str, model: str, folder: Path, artifact: str = BEST) -> P
         StoreError: the store has no such run or model, or it has no weights.
     """
     from mlflow.exceptions import MlflowException
-
-    from optuna_joblib_sweeper.mlflow_runs import winner_of
 
     client = client_to_read(uri)
     try:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optuna_joblib_sweeper import mlflow_runs
 from optuna_joblib_sweeper.signals import interrupts_wait
 from perceptune.nn.layout import Array
 from perceptune.tracking import registry
@@ -108,7 +109,8 @@ class FolderRun(Run):
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """See `Run`."""
-        self.params |= _as_texts(params)
+        for name, value in params.items():
+            self.params[name] = value if isinstance(value, str) else json.dumps(value)
 
     def log_metrics(self, metrics: Mapping[str, float], epoch: int | None = None) -> None:
         """See `Run`."""
@@ -175,16 +177,16 @@ class MlflowRun(Run):
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """See `Run`."""
-        self._log_batch(params=_as_texts(params))
+        mlflow_runs.log_batch(self.client, self.id, params=params)
 
     def log_metrics(self, metrics: Mapping[str, float], epoch: int | None = None) -> None:
         """See `Run`."""
         if epoch is None or epoch > self.logged_epochs:
-            self._log_batch(metrics=metrics, step=epoch or 0)
+            mlflow_runs.log_batch(self.client, self.id, metrics=metrics, step=epoch or 0)
 
     def log_tags(self, tags: Mapping[str, str]) -> None:
         """See `Run`."""
-        self._log_batch(tags=tags)
+        mlflow_runs.log_batch(self.client, self.id, tags=tags)
 
     @interrupts_wait()
     def log_file(self, path: Path, folder: str = "") -> None:
@@ -231,25 +233,11 @@ class MlflowRun(Run):
 
     def close(self, status: str, reason: str | None = None) -> None:
         """See `Run`."""
-        from optuna_joblib_sweeper import mlflow_runs
-
         if self.borrowed:
             self.log_tags(_ending(self, reason))
         else:
             mlflow_runs.close_run(self.client, self.id, status, self.outcome, reason)
 
-    def _log_batch(self, **entries: Any) -> None:
-        from optuna_joblib_sweeper import mlflow_runs
-
-        mlflow_runs.log_batch(self.client, self.id, **entries)
-
 
 def _ending(run: Run, reason: str | None) -> dict[str, str]:
     return {"outcome": run.outcome} | ({"reason": reason} if reason else {})
-
-
-def _as_texts(params: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        name: value if isinstance(value, str) else json.dumps(value)
-        for name, value in params.items()
-    }

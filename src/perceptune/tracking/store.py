@@ -1,17 +1,16 @@
-"""The MLflow store: where it is, opened by one process at a time, refused if it is broken.
+"""The MLflow store: where it is, what it contains, and how its errors are reported.
 
-Knows nothing of what a run holds. MLflow is imported only when a client is made.
+Knows nothing of what a run records. MLflow is imported only when a client is made.
 """
 
 import logging
-import os
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from optuna_joblib_sweeper import mlflow_runs
 from perceptune.errors import StoreError
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def default_uri() -> str:
 
 def artifacts_beside(uri: str) -> str | None:
     """The URI of a local store's artifacts; MLflow's default depends on the current folder."""
-    local = _sqlite_file(uri)
+    local = mlflow_runs.sqlite_file(uri)
     return (local.parent / "artifacts").as_uri() if local else None
 
 
@@ -50,17 +49,16 @@ def refuse_absent(uri: str) -> None:
     Raises:
         StoreError: it is a local file that does not exist.
     """
-    local = _sqlite_file(uri)
+    local = mlflow_runs.sqlite_file(uri)
     if local is not None and not local.exists():
         raise StoreError(f"no store {local} yet; the first `perceptune train` makes it")
 
 
 def client_of(uri: str) -> "MlflowClient":
-    """The process's client of the store."""
-    _quieten_mlflow()
-    from optuna_joblib_sweeper import mlflow_runs
-
-    return mlflow_runs.client_of(uri)
+    """The process's client of the store; with the first one MLflow is imported."""
+    client = mlflow_runs.client_of(uri)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # its import has set another level
+    return client
 
 
 def client_to_read(uri: str) -> "MlflowClient":
@@ -70,8 +68,10 @@ def client_to_read(uri: str) -> "MlflowClient":
         StoreError: there is no such store, or it cannot be opened.
     """
     refuse_absent(uri)
+    local = mlflow_runs.sqlite_file(uri)
     with errors_of(uri):
-        _refuse_broken(uri)
+        if local is not None:
+            mlflow_runs.refuse_broken(local)
         return client_of(uri)
 
 
@@ -81,17 +81,12 @@ def open_experiment(ref: ExperimentRef) -> tuple["MlflowClient", str]:
     Raises:
         StoreError: the store cannot be opened, or the experiment was deleted.
     """
-    from optuna_joblib_sweeper import mlflow_runs
-
-    with errors_of(ref.uri), _one_process_at_a_time(ref.uri):
-        client = client_of(ref.uri)
-        found = mlflow_runs.experiment_id(client, ref.experiment, artifacts_beside(ref.uri))
-        if client.get_experiment(found).lifecycle_stage != "active":
-            raise StoreError(
-                f"tracking.experiment={ref.experiment} was deleted in the store; "
-                "restore it there or choose another name"
-            )
-        return client, found
+    with errors_of(ref.uri), mlflow_runs.store_lock(ref.uri):
+        client, artifacts = client_of(ref.uri), artifacts_beside(ref.uri)
+        try:
+            return client, mlflow_runs.experiment_id(client, ref.experiment, artifacts)
+        except ValueError as error:
+            raise StoreError(f"tracking.experiment={ref.experiment}: {error}") from None
 
 
 def prepare(uri: str) -> None:
@@ -100,7 +95,7 @@ def prepare(uri: str) -> None:
     Raises:
         StoreError: it cannot be opened.
     """
-    with errors_of(uri), _one_process_at_a_time(uri):
+    with errors_of(uri), mlflow_runs.store_lock(uri):
         client_of(uri).search_experiments(max_results=1)
 
 
@@ -121,7 +116,7 @@ def contents(uri: str) -> str:
     Raises:
         StoreError: the store cannot be read.
     """
-    local = _sqlite_file(uri)
+    local = mlflow_runs.sqlite_file(uri)
     if local and not local.exists():
         return "none yet; the first `perceptune train` makes the store"
     counts = []
@@ -141,50 +136,13 @@ def errors_of(uri: str) -> Iterator[None]:
     Raises:
         StoreError: in place of an error of MLflow, of SQLAlchemy or of the system.
     """
-    _quieten_mlflow()
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except Exception as error:
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        if not isinstance(error, MlflowException | SQLAlchemyError | OSError):
+            raise
         reason = str(error).splitlines()[0]
         raise StoreError(f"tracking.uri={uri} cannot be used: {reason}") from error
-
-
-def _quieten_mlflow() -> None:
-    """Comes before MLflow's import, which reads the first of these."""
-    # Nothing about a user's training is reported to anyone, unless the user has allowed it.
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-
-
-@contextmanager
-def _one_process_at_a_time(uri: str) -> Iterator[None]:
-    """On a new SQLite file all processes but one would fail."""
-    from optuna_joblib_sweeper import mlflow_runs
-
-    with mlflow_runs.store_lock(uri):
-        _refuse_broken(uri)
-        yield
-
-
-def _refuse_broken(uri: str) -> None:
-    """MLflow would try for minutes to open what SQLite refuses at once."""
-    local = _sqlite_file(uri)
-    if local is None:
-        return
-    if local.is_dir():
-        raise IsADirectoryError(f"{local} is a folder")
-    try:
-        with closing(sqlite3.connect(local)) as database:
-            database.execute("PRAGMA schema_version")
-    except sqlite3.Error as error:
-        raise OSError(f"{local}: {error}") from None
-
-
-def _sqlite_file(uri: str) -> Path | None:
-    path = uri.removeprefix("sqlite:///").partition("?")[0]
-    return Path(path) if uri.startswith("sqlite:///") else None
