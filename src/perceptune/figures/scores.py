@@ -83,11 +83,13 @@ def calibration(path: Path, measured: "Calibration") -> None:
         confidence, accuracy = measured.confidence[used], measured.accuracy[used]
         above.plot(confidence, accuracy, marker="o", color=BLUE, label="this network")
         above.vlines(confidence, confidence, accuracy, color=ORANGE, label="gap")
-        above.set(ylabel="fraction that is correct", ylim=(-0.02, 1.02))
+        above.set(ylabel="accuracy", ylim=(-0.02, 1.02))
         above.set_title(f"expected calibration error {measured.error:.2%}")
         above.legend(loc="upper left")
         bins = len(used)
         below.bar((np.arange(bins) + 0.5) / bins, measured.count, width=0.9 / bins, color=BLUE)
-        below.set(xlabel="probability of the predicted class", ylabel="samples", yscale="log")
+        below.set(
+            xlabel="confidence: probability of the predicted class", ylabel="samples", yscale="log"
+        )
         below.set_ylim(bottom=0.6)  # so that a bar of one sample has a height
         below.set_xlim(0, 1.01)
