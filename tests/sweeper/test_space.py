@@ -6,10 +6,10 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from optuna_joblib_sweeper._errors import SweepError
 from optuna_joblib_sweeper._space import Space
 from optuna_joblib_sweeper._space_syntax import read_plan
 from optuna_joblib_sweeper._values import override_text, short_text
+from optuna_joblib_sweeper.errors import SweepError
 
 
 def plan_of(params: dict[str, Any], *arguments: str, **config: Any) -> Any:

@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from optuna_joblib_sweeper import current_trial
-from optuna_joblib_sweeper._errors import SweepError
+from optuna_joblib_sweeper.errors import SweepError
 
 RANDOM = ("hydra/sweeper/sampler=random", "hydra.sweeper.sampler.seed=1")
 CUSTOM = (*RANDOM, "x=interval(0,1)")

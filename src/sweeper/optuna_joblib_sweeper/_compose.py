@@ -14,9 +14,9 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from optuna_joblib_sweeper._errors import SweepError
 from optuna_joblib_sweeper._space import Space
 from optuna_joblib_sweeper._verdict import reason_of
+from optuna_joblib_sweeper.errors import SweepError
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from optuna_joblib_sweeper._errors import SweepError
+from optuna_joblib_sweeper.errors import SweepError
 
 DEFAULT_TRIALS = 20
 

@@ -13,11 +13,11 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_joblib_sweeper._config import ConfirmSettings
-from optuna_joblib_sweeper._errors import SweepError
 from optuna_joblib_sweeper._job import Confirmation, Job
 from optuna_joblib_sweeper._results import Confirmed
 from optuna_joblib_sweeper._space import Parameter, Space
 from optuna_joblib_sweeper._study import Memory, StudyStore
+from optuna_joblib_sweeper.errors import SweepError
 
 
 def fresh_seeds(settings: ConfirmSettings, config: DictConfig) -> tuple[int, ...]:

@@ -19,20 +19,17 @@ from optuna_joblib_sweeper import _results
 from optuna_joblib_sweeper._compose import task_part
 from optuna_joblib_sweeper._confirm import confirmation_job, open_store, read_confirmed
 from optuna_joblib_sweeper._engine import Engine
-from optuna_joblib_sweeper._errors import Interrupted, SweepError
 from optuna_joblib_sweeper._job import Job, Outcome
 from optuna_joblib_sweeper._plan import SweepPlan, make_plan
-from optuna_joblib_sweeper._processes import (
-    descendants,
-    interrupts_wait,
-    signals_interrupt,
-)
 from optuna_joblib_sweeper._progress import Display
 from optuna_joblib_sweeper._record import parent_params
 from optuna_joblib_sweeper._resolvers import shippable_resolvers
 from optuna_joblib_sweeper._results import Confirmed
-from optuna_joblib_sweeper._study import StudyStore, driver_id
+from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper._tally import Tally
+from optuna_joblib_sweeper.errors import Interrupted, SweepError
+from optuna_joblib_sweeper.processes import descendants, identity
+from optuna_joblib_sweeper.signals import interrupts_wait, signals_interrupt
 
 if TYPE_CHECKING:
     from optuna_joblib_sweeper._mlflow import ParentRun
@@ -82,7 +79,7 @@ class Sweep:
         """Create or resume the study, and note how this start was configured."""
         self.plan = plan
         self.console = console
-        self.keep = descendants(os.getpid())
+        self.keep = descendants()
         plan.spec.mend()
         try:
             plan.sweep_dir.mkdir(parents=True, exist_ok=True)
@@ -152,7 +149,7 @@ class Sweep:
             tracking=self.parent.link(plan.settings.mlflow.log_params) if self.parent else None,
             sweep_dir=str(plan.sweep_dir),
             folder=str(self.store.attrs().get("folder", plan.sweep_dir)),
-            driver=driver_id(),
+            driver=identity(),
             # Elsewhere the workers belong to a cluster, and outlive a driver by right.
             driver_pid=os.getpid() if plan.settings.backend == "loky" else None,
             quiet=self.console.is_terminal,

@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import cloudpickle
+import psutil
 from optuna.trial import FrozenTrial, TrialState
 
-from optuna_joblib_sweeper._errors import SweepError
 from optuna_joblib_sweeper._job import Job, Outcome
 from optuna_joblib_sweeper._pool import WorkerDiedError, stream
-from optuna_joblib_sweeper._processes import kill_descendants
 from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper._tally import Tally
 from optuna_joblib_sweeper._worker import run_token
+from optuna_joblib_sweeper.errors import SweepError
+from optuna_joblib_sweeper.processes import kill_descendants
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ class Engine:
         job: Job,
         tally: Tally,
         observe: Callable[[Outcome], None],
-        keep: set[int],
+        keep: set[psutil.Process],
     ) -> None:
         """Nothing runs yet.
 

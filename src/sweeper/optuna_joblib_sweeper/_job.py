@@ -52,7 +52,7 @@ class Job:
     tracking: TrackingLink | None
     sweep_dir: str
     folder: str
-    driver: str
+    driver: Mapping[str, str]
     driver_pid: int | None
     quiet: bool
 

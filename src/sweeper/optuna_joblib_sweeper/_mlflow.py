@@ -21,11 +21,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from optuna_joblib_sweeper._config import MlflowSettings
 from optuna_joblib_sweeper._job import Job, Outcome, TrackingLink
-from optuna_joblib_sweeper._processes import interrupts_wait
 from optuna_joblib_sweeper._record import trials_csv
-from optuna_joblib_sweeper._study import StudyStore, process_identity
+from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper._tally import Tally
 from optuna_joblib_sweeper._values import override_text, short_text
+from optuna_joblib_sweeper.processes import identity
+from optuna_joblib_sweeper.signals import interrupts_wait
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class ParentRun:
             experiment_id = _experiment(client, name, settings.artifact_location)
             run = _reopen(client, store.attrs().get("mlflow_parent"))
             if run is None:
-                tags = {"study": store.name, **process_identity()}
+                tags = {"study": store.name, **identity()}
                 run = client.create_run(experiment_id, tags=tags, run_name=store.name)
                 store.set_attr("mlflow_parent", run.info.run_id)
             store.set_attr("mlflow_uri", uri)
@@ -195,7 +196,7 @@ class ChildRun:
         if run is None:
             name = " ".join([str(trial.number), *(short_text(k, v) for k, v in decoded.items())])
             tags[MLFLOW_PARENT_RUN_ID] = link.parent_run_id
-            tags |= process_identity()
+            tags |= identity()
             run = client.create_run(link.experiment_id, tags=tags, run_name=name[:250])
             if link.log_params:
                 _log_params(client, run.info.run_id, decoded)
@@ -295,7 +296,7 @@ def _reopen(client: MlflowClient, run_id: str | None) -> Run | None:
         if run.info.lifecycle_stage != "active":
             return None
         client.update_run(run_id, status="RUNNING")
-        owner = [RunTag(key, value) for key, value in process_identity().items()]
+        owner = [RunTag(key, value) for key, value in identity().items()]
         client.log_batch(run_id, tags=owner)
         for stale in {"outcome", "reason"} & set(run.data.tags):
             client.delete_tag(run_id, stale)

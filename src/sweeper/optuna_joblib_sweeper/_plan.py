@@ -16,13 +16,13 @@ from omegaconf import DictConfig, OmegaConf
 from optuna_joblib_sweeper._compose import Composer, check_custom_space, check_space
 from optuna_joblib_sweeper._config import DEFAULT_TRIALS, Settings, fixed_part, read_settings
 from optuna_joblib_sweeper._confirm import fresh_seeds
-from optuna_joblib_sweeper._errors import SweepError
 from optuna_joblib_sweeper._pool import check_backend
 from optuna_joblib_sweeper._samplers import check_samplers
 from optuna_joblib_sweeper._space import Space
 from optuna_joblib_sweeper._space_syntax import read_plan
 from optuna_joblib_sweeper._storage import StorageSpec
 from optuna_joblib_sweeper._study import Memory
+from optuna_joblib_sweeper.errors import SweepError
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from joblib._parallel_backends import LokyBackend
 from joblib.executor import get_memmapping_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from optuna_joblib_sweeper._errors import SweepError
-from optuna_joblib_sweeper._processes import deaf_children
+from optuna_joblib_sweeper.errors import SweepError
+from optuna_joblib_sweeper.signals import deaf_children, interrupts_wait
 
 
 class WorkerDiedError(Exception):
@@ -75,7 +75,7 @@ def stream(
             max_nbytes=None,  # a job is small; mapped into memory, it would need a temporary file
         )
     try:
-        with deaf_children():  # the call starts the workers
+        with interrupts_wait(), deaf_children():  # the call starts the workers
             outcomes = parallel(delayed(function)(token) for token in tokens)
         yield from outcomes
     except Exception as error:

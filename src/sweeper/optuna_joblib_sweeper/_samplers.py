@@ -17,7 +17,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from optuna_joblib_sweeper._config import Settings
-from optuna_joblib_sweeper._errors import SweepError
+from optuna_joblib_sweeper.errors import SweepError
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from optuna.distributions import (
 )
 from optuna.trial import BaseTrial
 
-from optuna_joblib_sweeper._errors import SweepError
 from optuna_joblib_sweeper._values import override_text
+from optuna_joblib_sweeper.errors import SweepError
 
 MAX_GRID = 1_000_000
 

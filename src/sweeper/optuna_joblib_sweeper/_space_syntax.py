@@ -15,9 +15,9 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from optuna_joblib_sweeper._errors import SweepError
 from optuna_joblib_sweeper._space import Condition, Parameter, Space
 from optuna_joblib_sweeper._values import native, override_text
+from optuna_joblib_sweeper.errors import SweepError
 
 _NATIVE_KEYS = {"type", "low", "high", "step", "log", "choices", "space", "when"}
 

@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 from optuna.storages import BaseStorage, JournalStorage, get_storage
 from optuna.storages.journal import JournalFileBackend
 
-from optuna_joblib_sweeper._errors import SweepError
+from optuna_joblib_sweeper.errors import SweepError
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,7 @@ so a study interrupted and resumed has the very trials of one that ran straight 
 """
 
 import difflib
-import os
-import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,9 @@ from optuna.storages import BaseStorage
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from optuna_joblib_sweeper._errors import SweepError
 from optuna_joblib_sweeper._storage import StorageSpec
+from optuna_joblib_sweeper.errors import SweepError
+from optuna_joblib_sweeper.processes import may_be_alive
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
@@ -116,7 +115,9 @@ class StudyStore:
         """An Optuna study, fresh: the object caches trials for as long as it lives."""
         return Study(study_name=self.name, storage=self.storage, **parts)
 
-    def take(self, number: int | None, budget: int | None, driver: str) -> FrozenTrial | None:
+    def take(
+        self, number: int | None, budget: int | None, driver: Mapping[str, str]
+    ) -> FrozenTrial | None:
         """Take a trial to run: a waiting one, else a new one; None if the budget is used up.
 
         Args:
@@ -128,12 +129,12 @@ class StudyStore:
             for trial in trials:
                 wanted = trial.number == number if number is not None else True
                 if wanted and trial.state == TrialState.WAITING and self._start(trial):
-                    self.set_trial_attr(trial, "driver", driver)
+                    self.set_trial_attr(trial, "driver", dict(driver))
                     return self.storage.get_trial(trial._trial_id)
             if number is not None or (budget is not None and len(trials) >= budget):
                 return None
             # Born with its owner: a worker killed between two writes would leave nobody's trial.
-            owned = create_trial(state=TrialState.RUNNING, user_attrs={"driver": driver})
+            owned = create_trial(state=TrialState.RUNNING, user_attrs={"driver": dict(driver)})
             trial_id = self.storage.create_new_trial(self.study_id, template_trial=owned)
             return self.storage.get_trial(trial_id)
 
@@ -147,13 +148,13 @@ class StudyStore:
         """Set a user attribute of a trial that is not finished."""
         self.storage.set_trial_user_attr(trial._trial_id, key, value)
 
-    def running(self, driver: str | None = None) -> list[FrozenTrial]:
+    def running(self, driver: Mapping[str, str] | None = None) -> list[FrozenTrial]:
         """Trials in flight: those of `driver`, or of every driver that is dead."""
         return [
             trial
             for trial in self.trials((TrialState.RUNNING,))
-            if (owner := trial.user_attrs.get("driver", "")) == driver
-            or (driver is None and not driver_lives(owner))
+            if (owner := trial.user_attrs.get("driver", {})) == driver
+            or (driver is None and not may_be_alive(owner))
         ]
 
     def suspects(self) -> list[FrozenTrial]:
@@ -171,52 +172,3 @@ class StudyStore:
         """Fail a trial for good."""
         self.set_trial_attr(trial, "reason", reason)
         self.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-
-
-def driver_id() -> str:
-    """This process, told apart from any other on this and other machines, and after a reboot."""
-    return f"{platform.node()}:{_boot_id()}:{os.getpid()}:{_start_time(os.getpid())}"
-
-
-def process_identity() -> dict[str, str]:
-    """The same as tags of an MLflow run, by which its store can be cleared of dead runs."""
-    start = _start_time(os.getpid())
-    return {
-        "pid": str(os.getpid()),
-        "process_start": start if start.isdigit() else "",
-        "host": platform.node(),
-        "boot_id": _boot_id(),
-    }
-
-
-def driver_lives(driver: str) -> bool:
-    """Whether that process still runs; True for another machine's, of which nothing is known."""
-    node, _, rest = driver.partition(":")
-    boot, _, rest = rest.partition(":")
-    pid, _, start = rest.partition(":")
-    if not pid.isdigit():
-        return False
-    if node != platform.node():
-        return True
-    return boot == _boot_id() and _start_time(int(pid)) == start != ""
-
-
-def _boot_id() -> str:
-    path = Path("/proc/sys/kernel/random/boot_id")
-    return path.read_text().strip() if path.exists() else ""
-
-
-def _start_time(pid: int) -> str:
-    """When the process started, in the kernel's ticks; "" if there is none."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        if Path("/proc/self").exists():
-            return ""
-        try:
-            os.kill(pid, 0)
-        except OSError:
-            return ""
-        return "alive"
-    fields = stat.rpartition(")")[2].split()
-    return "" if fields[0] == "Z" else fields[19]

@@ -8,8 +8,8 @@ from typing import Any
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial
 
-from optuna_joblib_sweeper import CurrentTrial
 from optuna_joblib_sweeper._study import StudyStore
+from optuna_joblib_sweeper.current import CurrentTrial
 
 
 class RunningTrial(CurrentTrial):

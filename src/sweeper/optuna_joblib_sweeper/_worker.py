@@ -21,14 +21,14 @@ from omegaconf import OmegaConf
 from optuna.trial import FrozenTrial, Trial, TrialState
 from threadpoolctl import threadpool_limits
 
-from optuna_joblib_sweeper import _set_current
 from optuna_joblib_sweeper._job import Job, Outcome
-from optuna_joblib_sweeper._processes import follow_driver
 from optuna_joblib_sweeper._samplers import SamplerFactory, build_pruner
 from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper._tally import stops_early
 from optuna_joblib_sweeper._trial import RunningTrial
 from optuna_joblib_sweeper._verdict import reason_of, verdict
+from optuna_joblib_sweeper.current import set_current
+from optuna_joblib_sweeper.processes import follow_driver
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +150,7 @@ class Session:
         self, trial: FrozenTrial, running: RunningTrial, overrides: Sequence[str]
     ) -> Outcome:
         job = self.job
-        _set_current(running)
+        set_current(running)
         try:
             result = self._run_task(trial, overrides)
             state, values, reason = verdict(result, running, job.settings.directions)
@@ -162,7 +162,7 @@ class Session:
                 lines = traceback.format_exception(result._return_value)
                 self.store.set_trial_attr(trial, "traceback", "".join(lines))
         finally:
-            _set_current(None)
+            set_current(None)
         return self._tell(trial, state, values, reason, overrides)
 
     def _run_task(self, trial: FrozenTrial, overrides: Sequence[str]) -> JobReturn:

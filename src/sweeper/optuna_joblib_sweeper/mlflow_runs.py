@@ -1,0 +1,240 @@
+"""MLflow runs made, reopened, written to and closed truthfully, by MLflow's client alone.
+
+Needs the extra `mlflow`, which is imported by the first call. It refuses to know what a run
+records: studies, trials and trainings are the caller's.
+"""
+
+import json
+import logging
+import math
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from functools import cache
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optuna_joblib_sweeper.processes import identity
+from optuna_joblib_sweeper.signals import interrupts_wait
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+# MLflow's own limits, as of 3.17.
+LONGEST_PARAM = 6000
+LONGEST_TAG = 8000
+LONGEST_KEY = 250
+_BATCH = 100  # params or tags
+_METRICS_BATCH = 800  # of 1,000 entries in all
+
+_PARENT = "mlflow.parentRunId"
+_BEST = "best_run_id"
+_STALE = ("outcome", "reason")
+
+
+@cache
+def client_of(uri: str) -> "MlflowClient":
+    """The client of a store, one a process: each holds a pool of connections."""
+    # Nothing of a user's runs is reported to anyone, unless the user has said so.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    for name in ("alembic", "mlflow.store"):  # each line of the making of a store
+        logging.getLogger(name).setLevel(logging.WARNING)
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file of a local store; None for any other."""
+    scheme, _, path = uri.partition(":///")
+    path = path.partition("?")[0]
+    return Path(path) if scheme == "sqlite" and path and not path.startswith(":") else None
+
+
+@contextmanager
+def store_lock(uri: str) -> Iterator[None]:
+    """One process at a time makes a SQLite store: on a fresh one all others would fail.
+
+    Raises:
+        OSError: the file can't be a store.
+    """
+    local = sqlite_file(uri)
+    if local is None:
+        yield
+        return
+    from filelock import FileLock
+
+    local.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{local}.lock"):
+        refuse_broken(local)
+        yield
+
+
+def refuse_broken(local: Path) -> None:
+    """Refuse at once what MLflow would try to open for minutes.
+
+    Raises:
+        OSError: the file is a folder, or no database of SQLite's.
+    """
+    if local.is_dir():
+        raise IsADirectoryError(f"{local} is a folder")
+    try:
+        with closing(sqlite3.connect(local)) as database:
+            database.execute("PRAGMA schema_version")
+    except sqlite3.Error as error:
+        raise OSError(f"{local}: {error}") from None
+
+
+def experiment_id(client: "MlflowClient", name: str, artifact_location: str | None = None) -> str:
+    """The id of an experiment; it is made if there is none of that name.
+
+    Args:
+        artifact_location: where a new experiment keeps its files; None for MLflow's own choice.
+
+    Raises:
+        ValueError: it was deleted.
+    """
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, artifact_location=artifact_location))
+        except MlflowException:
+            found = client.get_experiment_by_name(name)  # another process was faster
+            if found is None:
+                raise
+    if found.lifecycle_stage != "active":
+        raise ValueError(
+            f"experiment {name} was deleted in the store; restore it there or choose another name"
+        )
+    return str(found.experiment_id)
+
+
+@interrupts_wait()
+def create_run(
+    client: "MlflowClient",
+    experiment_id: str,
+    name: str,
+    tags: Mapping[str, str],
+    parent: str | None = None,
+) -> str:
+    """Make a run that this process owns.
+
+    Args:
+        parent: the id of the run below which MLflow shows it.
+
+    Returns:
+        Its id.
+    """
+    above = {_PARENT: parent} if parent else {}
+    run = client.create_run(
+        experiment_id, tags={**identity(), **tags, **above}, run_name=name[:LONGEST_KEY]
+    )
+    return str(run.info.run_id)
+
+
+@interrupts_wait()
+def reopen(client: "MlflowClient", run_id: str) -> "Run | None":
+    """Take over a run: RUNNING again, with this process as its owner, and no outcome yet.
+
+    Returns:
+        The run as it was before; None if the store has none of that id, or the user deleted it.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run = client.get_run(run_id)
+        if run.info.lifecycle_stage != "active":
+            return None
+        client.update_run(run_id, status="RUNNING")
+        log_batch(client, run_id, tags=identity())
+        for stale in set(_STALE) & set(run.data.tags):
+            client.delete_tag(run_id, stale)
+    except MlflowException:
+        return None
+    return run
+
+
+@interrupts_wait()
+def log_batch(
+    client: "MlflowClient",
+    run_id: str,
+    *,
+    metrics: Mapping[str, float | Mapping[int, float]] = {},
+    step: int = 0,
+    params: Mapping[str, Any] = {},
+    tags: Mapping[str, str] = {},
+) -> None:
+    """Write to a run in as few batches as MLflow's limits allow.
+
+    Args:
+        metrics: by name a value, or values by step. What is not finite is left out: MLflow's
+            stores refuse it.
+        step: of the metrics that are given as a value.
+        params: anything but text becomes JSON.
+    """
+    from mlflow.entities import Metric, Param, RunTag
+
+    now = time.time_ns() // 1_000_000
+    points = [
+        Metric(name, float(value), now, at)
+        for name, found in metrics.items()
+        for at, value in (found if isinstance(found, Mapping) else {step: found}).items()
+        if math.isfinite(value)
+    ]
+    settings = [Param(key, _text(value)[:LONGEST_PARAM]) for key, value in params.items()]
+    texts = [RunTag(key, str(value)[:LONGEST_TAG]) for key, value in tags.items()]
+    batches = zip_longest(
+        _batches(points, _METRICS_BATCH),
+        _batches(settings, _BATCH),
+        _batches(texts, _BATCH),
+        fillvalue=(),
+    )
+    for points_of, settings_of, texts_of in batches:
+        client.log_batch(run_id, metrics=points_of, params=settings_of, tags=texts_of)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _batches(entries: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    return (entries[start : start + size] for start in range(0, len(entries), size))
+
+
+@interrupts_wait()
+def close_run(
+    client: "MlflowClient",
+    run_id: str,
+    status: str,
+    outcome: str | None,
+    reason: str | None = None,
+) -> None:
+    """End a run with what became of it.
+
+    Args:
+        status: FINISHED, FAILED or KILLED.
+        outcome: one word for the tag of that name; None leaves the tag as it is.
+        reason: why it did not finish, for the tag of that name.
+    """
+    given = {"outcome": outcome, "reason": reason}
+    try:
+        log_batch(client, run_id, tags={key: text for key, text in given.items() if text})
+    finally:
+        client.set_terminated(run_id, status)
+
+
+def winner_tags(run_id: str) -> dict[str, str]:
+    """Tags by which a parent run names the best of its children."""
+    return {_BEST: run_id}
+
+
+def winner_of(tags: Mapping[str, str]) -> str | None:
+    """The id of a parent run's best child, from its tags; None if it names none."""
+    return tags.get(_BEST) or None

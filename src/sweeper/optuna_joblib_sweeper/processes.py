@@ -1,0 +1,120 @@
+"""Processes: which one this is, which are below it, and that none outlives its sweep.
+
+It refuses to know what any of them does.
+"""
+
+import contextlib
+import os
+import platform
+import signal
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import psutil
+
+WATCH_SECONDS = 0.2
+_SAME_START_SECONDS = 2.0  # the kernel rounds the time of the boot, now up, now down
+_WATCHER = "follow-driver"
+
+
+def identity(pid: int | None = None) -> dict[str, str]:
+    """A process, told apart from any other on this and other hosts, and after a reboot.
+
+    Args:
+        pid: its number; None for this process.
+
+    Returns:
+        `pid`, `process_start` in seconds after the boot ("" if it does not run), `host` and
+        `boot_id` ("" where the system has none): short texts, fit for tags of an MLflow run.
+    """
+    pid = os.getpid() if pid is None else pid
+    return {
+        "pid": str(pid),
+        "process_start": _start(pid),
+        "host": platform.node(),
+        "boot_id": _boot_id(),
+    }
+
+
+def may_be_alive(owner: Mapping[str, str]) -> bool:
+    """Whether the process with this `identity` may still run; True for one of another host."""
+    pid = owner.get("pid", "")
+    if not pid.isdigit():
+        return False
+    here = identity(int(pid))
+    if owner.get("host") != here["host"]:
+        return True
+    if owner.get("boot_id") != here["boot_id"]:
+        return False
+    try:
+        apart = float(owner["process_start"]) - float(here["process_start"])
+    except (KeyError, ValueError):
+        return False
+    return abs(apart) < _SAME_START_SECONDS  # else its number was given to another process
+
+
+def _start(pid: int) -> str:
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return ""
+        return f"{process.create_time() - psutil.boot_time():.2f}"
+    except psutil.Error:
+        return ""
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def descendants() -> set[psutil.Process]:
+    """All processes below this one."""
+    return set(psutil.Process().children(recursive=True))
+
+
+def kill_descendants(keep: Iterable[psutil.Process] = ()) -> None:
+    """SIGKILL everything below this process, but those in `keep`, and see them gone."""
+    # Listed once: what comes later is loky's own, helpers with which it cleans up as well.
+    doomed = [process for process in descendants() - set(keep) if _is_running(process)]
+    for process in doomed:
+        with contextlib.suppress(psutil.Error):  # it ended meanwhile
+            process.kill()
+    deadline = time.monotonic() + 5
+    # No `wait_procs`: it would reap them, and their parents' own waiting would find nothing.
+    while any(map(_is_running, doomed)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def _is_running(process: psutil.Process) -> bool:
+    """False for what is dead but not reaped, and for loky's tracker, which ends by itself."""
+    try:
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return not any("resource_tracker" in part for part in process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def follow_driver(driver_pid: int) -> None:
+    """In a worker: leave signals to the driver, and die within moments of it.
+
+    A pool whose driver was killed would otherwise idle for five minutes.
+    """
+    if any(thread.name == _WATCHER for thread in threading.enumerate()):
+        return  # the worker serves its second study
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == driver_pid:
+            time.sleep(WATCH_SECONDS)
+        kill_descendants()
+        os._exit(1)
+
+    threading.Thread(target=watch, name=_WATCHER, daemon=True).start()

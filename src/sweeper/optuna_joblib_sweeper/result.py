@@ -1,0 +1,230 @@
+"""A study as plain values: its trials, who won, what mattered, its figures.
+
+The standard library alone, until importances or figures are needed. It refuses to know storages.
+"""
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from optuna.study import Study
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """One trial and what became of it.
+
+    Attributes:
+        number: its place in the study.
+        state: complete, pruned, fail, running or waiting.
+        values: one an objective; empty unless it is complete.
+        params: the swept values, as they arrive in the config.
+        overrides: the same as arguments of Hydra.
+        folder: the trial's own, `CurrentTrial.folder`; it may not exist.
+        run_id: its MLflow run, if it was tracked.
+        reports: what it reported to the pruner, by step.
+        confirmed: its values with fresh seeds, if it was confirmed.
+        reason: why it failed.
+        started, ended: when.
+    """
+
+    number: int
+    state: str
+    values: tuple[float, ...]
+    params: Mapping[str, Any]
+    overrides: tuple[str, ...]
+    folder: Path
+    run_id: str | None
+    reports: Mapping[int, float]
+    confirmed: tuple[float, ...]
+    reason: str | None
+    started: datetime | None
+    ended: datetime | None
+
+    @property
+    def confirmed_mean(self) -> float | None:
+        """The mean over the fresh seeds; None if it was not confirmed."""
+        return sum(self.confirmed) / len(self.confirmed) if self.confirmed else None
+
+
+@dataclass(frozen=True)
+class SweptParameter:
+    """A parameter, and between which values it was searched.
+
+    Attributes:
+        name: its key.
+        choices: of a choice the values, in order; None for numbers.
+        low, high: of numbers, the ends.
+        log: whether it was searched on a logarithmic scale.
+    """
+
+    name: str
+    choices: tuple[Any, ...] | None = None
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Importance:
+    """How much a parameter explains.
+
+    Attributes:
+        name: the parameter's key.
+        fraction: of the variance that the parameters explain one by one, 0–1; all add up to 1.
+        sd: standard deviation of `fraction` over random forests of other seeds.
+    """
+
+    name: str
+    fraction: float
+    sd: float
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """One study.
+
+    Attributes:
+        name: the study's.
+        storage: the path of a journal, or the URL of a database.
+        objectives: their names; `value`, or `value 0` and so on, where the settings name none.
+        directions: minimize or maximize, one an objective.
+        space: each swept key with its line of the space, such as `float from 0 to 1`.
+        parameters: what was swept, in order of appearance.
+        config: the part of the app's config that is the same in all trials.
+        trials: all of them, by number.
+        sampler, pruner: their class names.
+        seed: the sampler's.
+        n_trials: the budget of the last start; None if only time ends the study.
+        n_jobs: how many trials ran at a time at the last start.
+        tracking_uri: the MLflow store, None if the study was not tracked.
+        run_id: the study's parent run there.
+        winner_command: the command that trains the winner again.
+        winner_overlay: the winner as a config file's text, which the command adds.
+    """
+
+    name: str
+    storage: str
+    objectives: tuple[str, ...]
+    directions: tuple[str, ...]
+    space: tuple[tuple[str, str], ...]
+    parameters: tuple[SweptParameter, ...]
+    config: Mapping[str, Any]
+    trials: tuple[TrialResult, ...]
+    sampler: str
+    pruner: str
+    seed: int | None
+    n_trials: int | None
+    n_jobs: int
+    tracking_uri: str | None
+    run_id: str | None
+    winner_command: str | None
+    winner_overlay: str | None
+    study: "Study | None" = field(default=None, repr=False, compare=False)
+    """Optuna's own object, for what only Optuna computes."""
+
+    def of(self, *states: str) -> list[TrialResult]:
+        """The trials in one of these states."""
+        return [trial for trial in self.trials if trial.state in states]
+
+    def ranked(self) -> list[TrialResult]:
+        """The complete trials of a study with one objective, best value first."""
+        sign = self._signs[0]
+        return sorted(self.of("complete"), key=lambda t: (sign * t.values[0], t.number))
+
+    def standing(self) -> list[TrialResult]:
+        """The complete trials in the order of who won: confirmed ones first, by their means.
+
+        With several objectives, the Pareto front.
+        """
+        if len(self.directions) > 1:
+            return self.front()
+        sign, ranked = self._signs[0], self.ranked()
+        confirmed = [trial for trial in ranked if trial.confirmed]
+        confirmed.sort(key=lambda trial: sign * statistics.fmean(trial.confirmed))
+        return confirmed + [trial for trial in ranked if not trial.confirmed]
+
+    def front(self) -> list[TrialResult]:
+        """The complete trials that no other beats in all objectives, by number.
+
+        A point that was proposed twice is there once.
+        """
+        points: dict[Any, TrialResult] = {}
+        for trial in self.of("complete"):
+            points.setdefault((trial.values, *sorted(trial.overrides)), trial)
+        signed = [
+            (tuple(s * v for s, v in zip(self._signs, trial.values, strict=True)), trial)
+            for trial in points.values()
+        ]
+        best: list[tuple[tuple[float, ...], TrialResult]] = []
+        # In this order only an earlier point can beat a later one.
+        for values, trial in sorted(signed, key=lambda pair: pair[0]):
+            if not any(_beats(other, values) for other, _ in best):
+                best.append((values, trial))
+        return sorted((trial for _, trial in best), key=lambda trial: trial.number)
+
+    @property
+    def winners(self) -> tuple[TrialResult, ...]:
+        """The best trial, by its mean over fresh seeds where it was confirmed; or the front."""
+        standing = self.standing()
+        return tuple(standing if len(self.directions) > 1 else standing[:1])
+
+    @property
+    def winner(self) -> TrialResult | None:
+        """The first of the winners; None if no trial is complete."""
+        return next(iter(self.winners), None)
+
+    def importances(self) -> list[Importance]:
+        """How much each parameter explains, most important first; computed once.
+
+        fANOVA (Hutter, Hoos & Leyton-Brown 2014) by Optuna, over the complete trials and five
+        random forests. Empty with several objectives, with fewer than four complete trials or
+        equal values, and without scikit-learn.
+        """
+        return list(self._importances)
+
+    def figures(self) -> "Iterator[tuple[str, Figure]]":
+        """Each figure that there are trials for, with its name; nothing without matplotlib.
+
+        `history`, `intermediate_values`, `slice`, `parallel_coordinate`, `importances`; with
+        several objectives `pareto_front`.
+        """
+        from optuna_joblib_sweeper._figures import figures
+
+        return figures(self)
+
+    @cached_property
+    def _importances(self) -> Sequence[Importance]:
+        from optuna_joblib_sweeper._importances import importances
+
+        return importances(self)
+
+    @property
+    def _signs(self) -> tuple[int, ...]:
+        """−1 for an objective of which more is better, so that less of the product is better."""
+        return tuple(-1 if direction == "maximize" else 1 for direction in self.directions)
+
+
+def _beats(one: Sequence[float], other: Sequence[float]) -> bool:
+    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
+
+
+def load_study(storage: str, name: str) -> SweepResult:
+    """Read a study from its storage, finished or not.
+
+    Args:
+        storage: the path of a journal, or the URL of a database.
+        name: the study's.
+
+    Raises:
+        SweepError: no such storage or study, or the storage is damaged.
+    """
+    from optuna_joblib_sweeper._record import read_study
+
+    return read_study(storage, name)
