@@ -1,7 +1,7 @@
-"""A trained network as an MLflow model: this file is what runs wherever it is loaded.
+"""A trained network as an MLflow model: the code that runs wherever the model is loaded.
 
 It is copied into the model together with `perceptune.nn`, so it may import nothing else of
-Perceptune: whoever loads the model needs only what the model's requirements say.
+Perceptune: whoever loads the model needs only what the model's requirements list.
 """
 
 import math
@@ -18,7 +18,7 @@ from perceptune.nn.layout import Array
 
 
 class Classifier(PythonModel):
-    """Says for each image which class it shows, and with what probability."""
+    """Predicts for each image its class, and the probability of that class."""
 
     # Else MLflow takes the type of `model_input` for a schema, and converts or refuses.
     _skip_type_hint_validation = True
@@ -42,19 +42,19 @@ class Classifier(PythonModel):
         """
         notes = self.saved.notes
         pixels = as_pixels(model_input, notes["shape"], notes["pixel_max"])
-        shares = self.saved.network.probabilities(self.saved.theta, pixels)
-        best = shares.argmax(axis=1)
+        probabilities = self.saved.network.probabilities(self.saved.theta, pixels)
+        best = probabilities.argmax(axis=1)
         names = np.array(notes["classes"], dtype=object)
         table = pd.DataFrame(
-            {"label": names[best], "probability": shares.max(axis=1).astype(np.float64)}
+            {"label": names[best], "probability": probabilities.max(axis=1).astype(np.float64)}
         )
         if params and params.get("probabilities"):
-            table[[f"p_{name}" for name in names]] = shares.astype(np.float64)
+            table[[f"p_{name}" for name in names]] = probabilities.astype(np.float64)
         return table
 
 
 def as_pixels(given: Any, shape: tuple[int, int], highest: int) -> Array:
-    """Whatever a caller may call images as (images, pixels), uint8 or float32.
+    """Images in any form that callers have, as (images, pixels), uint8 or float32.
 
     Args:
         given: see `Classifier.predict`.
@@ -89,6 +89,6 @@ def as_pixels(given: Any, shape: tuple[int, int], highest: int) -> Array:
     return pixels
 
 
-# A module that is only imported, as tests do, declares nothing.
-if __name__ != "perceptune.model":
+# Imported by its own name, as tests do, the module declares no model.
+if __name__ != "perceptune.tracking.pyfunc_model":
     mlflow.models.set_model(Classifier())
