@@ -69,10 +69,11 @@ def _direction(objective: Any) -> Any:
     return [_direction(name) for name in objective]
 
 
-for _name, _resolver in {
+_RESOLVERS: dict[str, Callable[..., Any]] = {
     "root": lambda: str(root()),
     "store": default_uri,
     "direction": _direction,
     "artifacts": artifacts_beside,
-}.items():
+}
+for _name, _resolver in _RESOLVERS.items():
     OmegaConf.register_new_resolver(f"perceptune.{_name}", _resolver, replace=True)

@@ -156,11 +156,11 @@ def _begin(config: Config, overrides: list[str], trial: CurrentTrial) -> list[Tr
         return [resume(config, overrides) if config.resume else start(config, overrides)]
     # The confirmation of a trial gives each fresh seed a run of its own.
     seeds = [config.seed] if trial.confirming else seeds_of(config)
+    assert trial.folder is not None
     trainings = []
     for seed in seeds:
         training = start(config.changed(seed=seed, repeats=1), overrides)
         name = "checkpoint.npz" if len(seeds) == 1 else f"checkpoint_{seed}.npz"
-        assert trial.folder is not None
         training.checkpoint = trial.folder / name
         restore_attempt(training)
         trainings.append(training)
