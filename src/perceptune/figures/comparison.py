@@ -1,4 +1,4 @@
-"""The picture of one training in several libraries."""
+"""The figure of one training in several libraries."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Curve:
 
 
 def comparison(path: Path, curves: Mapping[str, Curve]) -> None:
-    """Loss by epoch, and against the clock what was learnt: accuracy, without validation loss.
+    """Loss by epoch, and validation accuracy against the clock; without validation the loss again.
 
     Args:
         path: the PNG to write.
