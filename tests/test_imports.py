@@ -19,6 +19,7 @@ ALLOWED = {
         "rich",
         "perceptune.data",
         "perceptune.errors",
+        "perceptune.nn.checks",
     },
     "sweeper/optuna_joblib_sweeper/": {
         "hydra",

@@ -10,6 +10,7 @@ import numpy as np
 
 from perceptune.data.dataset import Dataset
 from perceptune.errors import UserError
+from perceptune.nn.checks import check, check_natural
 
 TEST_FRACTION = 0.2  # of a set that comes without a test part
 CHUNK = 1024  # rows scaled to float64 at a time: 6 MB for 28 × 28
@@ -56,11 +57,12 @@ def split(dataset: Dataset, *, validation: float, seed: int) -> Split:
         seed: Of the two draws.
 
     Raises:
-        UserError: `validation` is none of these, a class would be left without a training
-            image, or the seed is negative.
+        RangeError: `validation` is none of these, or the seed is negative.
+        UserError: a class would be left without a training image, or `validation` is a fraction
+            of less than one image.
     """
-    if seed < 0:
-        raise UserError(f"data.split_seed={seed} is below 0; set data.split_seed to 0 or above")
+    check_validation(validation)
+    check_natural(split_seed=seed)
     test_rng, validation_rng = np.random.default_rng(seed).spawn(2)
     rows = np.arange(len(dataset.labels), dtype=np.int64)
     if dataset.test_images is not None and dataset.test_labels is not None:
@@ -82,6 +84,17 @@ def split(dataset: Dataset, *, validation: float, seed: int) -> Split:
     return Split(Part(dataset.images, dataset.labels, rows), held_out, test)
 
 
+def check_validation(validation: float) -> None:
+    """Refuse what is neither a fraction in [0, 1) nor a whole number.
+
+    Raises:
+        RangeError: it is neither.
+    """
+    holds = 0 <= validation < 1 or (1 <= validation < math.inf and validation == int(validation))
+    rule = "a fraction in [0, 1) or a whole number of samples"
+    check(holds, "validation", rule, validation)
+
+
 def moments(part: Part) -> tuple[float, float]:
     """Mean and standard deviation (over n, not n - 1) of the part's raw pixel values.
 
@@ -100,24 +113,15 @@ def moments(part: Part) -> tuple[float, float]:
 
 def _count(validation: float, available: int) -> int:
     """Number of validation images."""
-    rule = f"a fraction below 1 or a whole count below {available}; 0 for none"
-    if not math.isfinite(validation) or validation < 0 or validation >= available:
+    if validation >= 1:
+        return int(validation)
+    count = round(validation * available)
+    if validation > 0 and count == 0:
         raise UserError(
-            f"data.validation={validation:.10g} is out of range; set data.validation to {rule}"
+            f"data.validation={validation:.10g} of {available} images is not one image; set "
+            "data.validation higher, or to 0 for none"
         )
-    if validation < 1:
-        count = round(validation * available)
-        if validation > 0 and count == 0:
-            raise UserError(
-                f"data.validation={validation:.10g} of {available} images is not one image; set "
-                f"data.validation to {rule}"
-            )
-        return count
-    if validation != int(validation):
-        raise UserError(
-            f"data.validation={validation:.10g} is not a whole count; set data.validation to {rule}"
-        )
-    return int(validation)
+    return count
 
 
 def _hold_out(

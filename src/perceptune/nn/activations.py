@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from perceptune.nn.checks import check_fraction, check_positive
 from perceptune.nn.layout import Array
 
 
@@ -70,14 +71,13 @@ class LeakyRelu:
     """Leaky ReLU (Maas et al. 2013), f(z) = z for z > 0, else λz; λ is `negative_slope`.
 
     Raises:
-        ValueError: a negative_slope outside [0, 1].
+        RangeError: a negative_slope outside [0, 1].
     """
 
-    negative_slope: float = 0.01
+    negative_slope: float
 
     def __post_init__(self) -> None:
-        if not 0 <= self.negative_slope <= 1:
-            raise ValueError(f"negative_slope must be in [0, 1], got {self.negative_slope}")
+        check_fraction(negative_slope=self.negative_slope)
 
     def forward(self, z: Array, out: Array, slope: Array | None = None) -> None:
         """See `Activation`."""
@@ -98,14 +98,13 @@ class Elu:
     f(z) = z for z > 0, else α(eᶻ - 1);  f′ = 1 for z > 0, else αeᶻ
 
     Raises:
-        ValueError: alpha not above 0.
+        RangeError: alpha not above 0.
     """
 
-    alpha: float = 1.0
+    alpha: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.alpha < math.inf:
-            raise ValueError(f"alpha must be above 0, got {self.alpha}")
+        check_positive(alpha=self.alpha)
 
     def forward(self, z: Array, out: Array, slope: Array | None = None) -> None:
         """See `Activation`."""

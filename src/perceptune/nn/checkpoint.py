@@ -107,7 +107,7 @@ def load_network(path: Path) -> SavedNetwork:
             raise ValueError(f"the type {dtype}")
         if not (math.isfinite(spec["scale"]) and math.isfinite(spec["shift"])):
             raise ValueError("the scaling of pixels")
-        theta = layout.empty(dtype)
+        theta = layout.zeros(dtype)
         for number, layer in enumerate(layout.layers(theta), start=1):
             for name, view in (("weight", layer.weight), ("bias", layer.bias)):
                 array = arrays[f"{name}_{number}"]

@@ -53,7 +53,7 @@ def inspect(
     """
     quiet = without_dropout(network)
     layers = quiet.layout.layers(theta)
-    gradient = quiet.layout.empty(quiet.dtype)
+    gradient = quiet.layout.zeros(quiet.dtype)
     targets = target_table(quiet.widths[-1], dtype=quiet.dtype.type)[labels]
     work = quiet.read(images, slice(None))
     with np.errstate(all="ignore"):

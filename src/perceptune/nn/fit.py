@@ -15,7 +15,7 @@ from perceptune.nn.losses import cross_entropy, target_table
 from perceptune.nn.network import Network
 from perceptune.nn.recipe import Recipe
 from perceptune.nn.state import TrainingState
-from perceptune.nn.trainer import PIECE, Samples, Trainer
+from perceptune.nn.trainer import MICRO_BATCH, Samples, Trainer
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def fit(
     while state.epoch < recipe.epochs:
         started = time.perf_counter()
         with np.errstate(all="ignore"):  # a training that diverges shows in its loss
-            loss, accuracy = trainer.one_pass()
+            loss, accuracy = trainer.run_epoch()
         seconds = time.perf_counter() - started
         state.epoch += 1
         if state.epoch % recipe.metrics_every and state.epoch < recipe.epochs:
@@ -84,7 +84,7 @@ def fit(
 
 
 def evaluate(
-    network: Network, theta: Array, samples: Samples, chunk: int = PIECE
+    network: Network, theta: Array, samples: Samples, chunk: int = MICRO_BATCH
 ) -> tuple[float, float]:
     """Mean cross-entropy and accuracy of `theta` (size,) on all of `samples`, in chunks."""
     layers = network.layout.layers(theta)

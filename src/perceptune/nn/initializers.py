@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from perceptune.nn.checks import check_positive
 from perceptune.nn.layout import Array, Layout
 
 
@@ -33,14 +34,13 @@ class Normal:
     """Small random numbers, N(0, std²), whatever the layer's width.
 
     Raises:
-        ValueError: std not above 0.
+        RangeError: std not above 0.
     """
 
-    std: float = 0.01
+    std: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.std < math.inf:
-            raise ValueError(f"std must be above 0, got {self.std}")
+        check_positive(std=self.std)
 
     def draw(self, rng: np.random.Generator, inputs: int, outputs: int) -> Array:
         """See `Initializer`."""
@@ -97,14 +97,13 @@ class Orthogonal:
     """Orthonormal rows or columns, whichever are fewer (Saxe et al. 2014, arXiv:1312.6120).
 
     Raises:
-        ValueError: gain not above 0.
+        RangeError: gain not above 0.
     """
 
-    gain: float = 1.0
+    gain: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.gain < math.inf:
-            raise ValueError(f"gain must be above 0, got {self.gain}")
+        check_positive(gain=self.gain)
 
     def draw(self, rng: np.random.Generator, inputs: int, outputs: int) -> Array:
         """See `Initializer`."""
@@ -117,7 +116,7 @@ class Orthogonal:
 
 def initialize(layout: Layout, initializer: Initializer, rng: np.random.Generator) -> Array:
     """A fresh float32 θ (size,): every weight drawn, every bias 0."""
-    theta = layout.empty()
+    theta = layout.zeros()
     for layer in layout.layers(theta):
         layer.weight[:] = initializer.draw(rng, *layer.weight.shape)
     return theta

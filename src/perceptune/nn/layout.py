@@ -52,6 +52,6 @@ class Layout:
             start += rows * columns
         return layers
 
-    def empty(self, dtype: Any = np.float32) -> Array:
+    def zeros(self, dtype: Any = np.float32) -> Array:
         """A vector of zeros, (size,), for parameters, a gradient or an average."""
         return np.zeros(self.size, dtype)

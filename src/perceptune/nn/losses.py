@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 
+from perceptune.nn.checks import check_below_one
 from perceptune.nn.layout import Array
 
 
@@ -17,10 +18,9 @@ def target_table(classes: int, label_smoothing: float = 0.0, dtype: type = np.fl
     (1 - ε)·onehot + ε/classes (Szegedy et al. 2016, arXiv:1512.00567, section 7).
 
     Raises:
-        ValueError: label_smoothing outside [0, 1).
+        RangeError: label_smoothing outside [0, 1).
     """
-    if not 0 <= label_smoothing < 1:
-        raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
+    check_below_one(label_smoothing=label_smoothing)
     table: Array = np.full((classes, classes), label_smoothing / classes, dtype)
     np.fill_diagonal(table, 1 - label_smoothing + label_smoothing / classes)
     return table

@@ -5,14 +5,66 @@ and its working memory. It knows neither optimizers nor epochs.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from perceptune.nn.activations import Activation
+from perceptune.nn.checks import check, check_below_one
+from perceptune.nn.initializers import Initializer
 from perceptune.nn.layout import Array, Layer, Layout
 from perceptune.nn.losses import cross_entropy, softmax
 from perceptune.nn.workspace import Workspace, Workspaces
+
+_WIDEST = 65_536
+_DTYPES = ("float32", "float64")
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """A network before its data is known.
+
+    Attributes:
+        hidden: units of each hidden layer, input side first; none makes softmax regression.
+        activation: of every hidden layer.
+        initializer: draws the weights before the first step.
+        dropout: fraction of each hidden layer's units dropped in training; usual 0–0.5.
+        input_dropout: the same for the inputs; usual 0–0.2.
+        dtype: of all arithmetic, "float32" or "float64".
+
+    Raises:
+        RangeError: a width outside 1–65,536, a dropout outside [0, 1), or another dtype.
+    """
+
+    hidden: list[int]
+    activation: Activation
+    initializer: Initializer
+    dropout: float
+    input_dropout: float
+    dtype: str
+
+    def __post_init__(self) -> None:
+        whole = all(isinstance(width, int) and 1 <= width <= _WIDEST for width in self.hidden)
+        check(whole, "hidden", f"a list of whole numbers from 1 to {_WIDEST}", self.hidden)
+        check_below_one(dropout=self.dropout, input_dropout=self.input_dropout)
+        check(self.dtype in _DTYPES, "dtype", " or ".join(_DTYPES), self.dtype)
+
+    def build(self, inputs: int, classes: int, scale: float, shift: float) -> "Network":
+        """Make the network for samples of `inputs` pixels p, which enter as p · scale + shift.
+
+        Raises:
+            ValueError: no inputs, or no classes.
+        """
+        return Network(
+            [inputs, *self.hidden, classes],
+            self.activation,
+            scale=scale,
+            shift=shift,
+            dropout=self.dropout,
+            input_dropout=self.input_dropout,
+            dtype=self.dtype,
+        )
 
 
 class Network:
@@ -41,9 +93,7 @@ class Network:
         input_dropout: float = 0.0,
         dtype: Any = np.float32,
     ) -> None:
-        for name, rate in (("dropout", dropout), ("input_dropout", input_dropout)):
-            if not 0 <= rate < 1:
-                raise ValueError(f"{name} must be in [0, 1), got {rate}")
+        check_below_one(dropout=dropout, input_dropout=input_dropout)
         self.layout = Layout(widths)
         self.activation = activation
         self.scale, self.shift = scale, shift

@@ -4,12 +4,12 @@ An optimizer is a frozen value; what it remembers between steps is an explicit `
 arrays that a checkpoint can save as it is. None of them knows about layers, losses or schedules.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
+from perceptune.nn.checks import check_below_one, check_nonnegative, check_positive
 from perceptune.nn.layout import Array
 
 State = dict[str, Array]
@@ -58,13 +58,13 @@ class Momentum:
     Keras takes lr into u; the two part ways when lr changes.
 
     Raises:
-        ValueError: momentum outside [0, 1).
+        RangeError: momentum outside [0, 1).
     """
 
-    momentum: float = 0.9
+    momentum: float
 
     def __post_init__(self) -> None:
-        _check_decay("momentum", self.momentum)
+        check_below_one(momentum=self.momentum)
 
     def init(self, size: int, dtype: Any = np.float32) -> State:
         """See `Optimizer`."""
@@ -87,13 +87,13 @@ class Nesterov:
     θ ← θ - lr · (g + μu)
 
     Raises:
-        ValueError: momentum outside [0, 1).
+        RangeError: momentum outside [0, 1).
     """
 
-    momentum: float = 0.9
+    momentum: float
 
     def __post_init__(self) -> None:
-        _check_decay("momentum", self.momentum)
+        check_below_one(momentum=self.momentum)
 
     def init(self, size: int, dtype: Any = np.float32) -> State:
         """See `Optimizer`."""
@@ -120,15 +120,15 @@ class RmsProp:
     Keras adds ε under the root.
 
     Raises:
-        ValueError: decay outside [0, 1), or eps not above 0.
+        RangeError: decay outside [0, 1), or eps not above 0.
     """
 
-    decay: float = 0.9
-    eps: float = 1e-8
+    decay: float
+    eps: float
 
     def __post_init__(self) -> None:
-        _check_decay("decay", self.decay)
-        _check_positive("eps", self.eps)
+        check_below_one(decay=self.decay)
+        check_positive(eps=self.eps)
 
     def init(self, size: int, dtype: Any = np.float32) -> State:
         """See `Optimizer`."""
@@ -156,13 +156,13 @@ class AdaGrad:
     θ ← θ - lr · g / (√v + ε)
 
     Raises:
-        ValueError: eps not above 0.
+        RangeError: eps not above 0.
     """
 
-    eps: float = 1e-10
+    eps: float
 
     def __post_init__(self) -> None:
-        _check_positive("eps", self.eps)
+        check_positive(eps=self.eps)
 
     def init(self, size: int, dtype: Any = np.float32) -> State:
         """See `Optimizer`."""
@@ -190,17 +190,16 @@ class Adam:
     Keras and scikit-learn add ε to the uncorrected √v.
 
     Raises:
-        ValueError: a beta outside [0, 1), or eps not above 0.
+        RangeError: a beta outside [0, 1), or eps not above 0.
     """
 
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
+    beta1: float
+    beta2: float
+    eps: float
 
     def __post_init__(self) -> None:
-        _check_decay("beta1", self.beta1)
-        _check_decay("beta2", self.beta2)
-        _check_positive("eps", self.eps)
+        check_below_one(beta1=self.beta1, beta2=self.beta2)
+        check_positive(eps=self.eps)
 
     def init(self, size: int, dtype: Any = np.float32) -> State:
         """See `Optimizer`."""
@@ -246,18 +245,17 @@ class AdamW:
     As in PyTorch and Optax, every parameter decays, biases too.
 
     Raises:
-        ValueError: a beta outside [0, 1), eps not above 0, or weight_decay below 0.
+        RangeError: a beta outside [0, 1), eps not above 0, or weight_decay below 0.
     """
 
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
-    weight_decay: float = 0.01
+    beta1: float
+    beta2: float
+    eps: float
+    weight_decay: float
 
     def __post_init__(self) -> None:
         self._adam()
-        if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"weight_decay must be 0 or more, got {self.weight_decay}")
+        check_nonnegative(weight_decay=self.weight_decay)
 
     def init(self, size: int, dtype: Any = np.float32) -> State:
         """See `Optimizer`."""
@@ -270,16 +268,6 @@ class AdamW:
 
     def _adam(self) -> Adam:
         return Adam(self.beta1, self.beta2, self.eps)
-
-
-def _check_decay(name: str, value: float) -> None:
-    if not 0 <= value < 1:
-        raise ValueError(f"{name} must be in [0, 1), got {value}")
-
-
-def _check_positive(name: str, value: float) -> None:
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name} must be above 0, got {value}")
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {

@@ -7,6 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
+from perceptune.nn.checks import check, check_count, check_fraction, check_nonnegative
+
 
 class Schedule(Protocol):
     """A curve over the training."""
@@ -33,16 +35,15 @@ class Step:
     """Multiply by `gamma` after every `every` epochs.
 
     Raises:
-        ValueError: every below 1, or gamma outside (0, 1].
+        RangeError: every below 1, or gamma outside (0, 1].
     """
 
-    every: int = 10
-    gamma: float = 0.1
+    every: int
+    gamma: float
 
     def __post_init__(self) -> None:
-        if self.every < 1:
-            raise ValueError(f"every must be 1 epoch or more, got {self.every}")
-        _check_fraction("gamma", self.gamma)
+        check_count(every=self.every)
+        _check_gamma(self.gamma)
 
     def factor(self, progress: float, epoch: float) -> float:
         """See `Schedule`."""
@@ -54,13 +55,13 @@ class Exponential:
     """Multiply by `gamma` each epoch, smoothly within it.
 
     Raises:
-        ValueError: gamma outside (0, 1].
+        RangeError: gamma outside (0, 1].
     """
 
-    gamma: float = 0.95
+    gamma: float
 
     def __post_init__(self) -> None:
-        _check_fraction("gamma", self.gamma)
+        _check_gamma(self.gamma)
 
     def factor(self, progress: float, epoch: float) -> float:
         """See `Schedule`."""
@@ -72,14 +73,13 @@ class Cosine:
     """Half a cosine from 1 down to `final` (Loshchilov & Hutter 2017, arXiv:1608.03983).
 
     Raises:
-        ValueError: final outside [0, 1].
+        RangeError: final outside [0, 1].
     """
 
-    final: float = 0.0
+    final: float
 
     def __post_init__(self) -> None:
-        if not 0 <= self.final <= 1:
-            raise ValueError(f"final must be in [0, 1], got {self.final}")
+        check_fraction(final=self.final)
 
     def factor(self, progress: float, epoch: float) -> float:
         """See `Schedule`."""
@@ -93,19 +93,16 @@ class OneCycle:
     Both ways along half a cosine (Smith & Topin 2018, arXiv:1708.07120).
 
     Raises:
-        ValueError: peak outside (0, 1), or start or final outside [0, 1].
+        RangeError: peak outside (0, 1), or start or final outside [0, 1].
     """
 
-    start: float = 0.04
-    peak: float = 0.3
-    final: float = 0.0001
+    start: float
+    peak: float
+    final: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.peak < 1:
-            raise ValueError(f"peak must be in (0, 1), got {self.peak}")
-        for name in ("start", "final"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+        check(0 < self.peak < 1, "peak", "in (0, 1)", self.peak)
+        check_fraction(start=self.start, final=self.final)
 
     def factor(self, progress: float, epoch: float) -> float:
         """See `Schedule`."""
@@ -124,25 +121,23 @@ class WarmUp:
     schedule's own clock runs on meanwhile; the ramp multiplies it.
 
     Raises:
-        ValueError: epochs below 0, or without end.
+        RangeError: epochs below 0, or without end.
     """
 
     schedule: Schedule
-    epochs: float = 0.0
+    warmup: float
 
     def __post_init__(self) -> None:
-        if not 0 <= self.epochs < math.inf:
-            raise ValueError(f"warmup must be 0 epochs or more, got {self.epochs}")
+        check_nonnegative(warmup=self.warmup)
 
     def factor(self, progress: float, epoch: float) -> float:
         """See `Schedule`."""
         inner = self.schedule.factor(progress, epoch)
-        return inner * epoch / self.epochs if epoch < self.epochs else inner
+        return inner * epoch / self.warmup if epoch < self.warmup else inner
 
 
-def _check_fraction(name: str, value: float) -> None:
-    if not 0 < value <= 1:
-        raise ValueError(f"{name} must be in (0, 1], got {value}")
+def _check_gamma(gamma: float) -> None:
+    check(0 < gamma <= 1, "gamma", "in (0, 1]", gamma)
 
 
 SCHEDULES: dict[str, type[Schedule]] = {

@@ -19,7 +19,7 @@ from perceptune.nn.state import TrainingState
 
 # Samples that go through the network at once. A larger batch goes in pieces that stay in cache,
 # and their gradients add up: full batches of MNIST take 0.08 s so, 0.14 s in one go (10 units).
-PIECE = 512
+MICRO_BATCH = 512
 
 
 class Samples(Protocol):
@@ -68,7 +68,7 @@ class Trainer:
         plain = not (recipe.l1 or recipe.l2 or recipe.clip_norm)
         self.folds = plain and isinstance(recipe.optimizer, Sgd)
 
-    def one_pass(self) -> tuple[float, float]:
+    def run_epoch(self) -> tuple[float, float]:
         """Mean loss and accuracy over a pass in a fresh random order."""
         count = len(self.labels)
         rows, labels = self.train.rows, self.labels
@@ -108,8 +108,8 @@ class Trainer:
     def _differentiate(self, rows: Array, labels: Array, scale: float) -> tuple[float, int]:
         """Mean loss and right answers of a batch; `gradient` is then that of scale · loss."""
         loss, hits = 0.0, 0
-        for start in range(0, len(rows), PIECE):
-            piece, truth = rows[start : start + PIECE], labels[start : start + PIECE]
+        for start in range(0, len(rows), MICRO_BATCH):
+            piece, truth = rows[start : start + MICRO_BATCH], labels[start : start + MICRO_BATCH]
             share = len(piece) / len(rows)
             work = self.network.read(self.images, piece)
             self.table.take(truth, axis=0, out=work.targets, mode="clip")

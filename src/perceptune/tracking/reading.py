@@ -80,6 +80,8 @@ def history(uri: str, run_id: str) -> list[dict[str, float]]:
     rows: dict[int, dict[str, float]] = {}
     with errors_of(uri):
         for name in client.get_run(run_id).data.metrics:
+            if name.startswith(("test/", "best/")):
+                continue  # read once, at the end
             for entry in client.get_metric_history(run_id, name):
                 if entry.step:  # those of the whole run have none
                     rows.setdefault(entry.step, {"epoch": entry.step})[name] = entry.value
@@ -104,11 +106,9 @@ def overrides_of(uri: str, run_id: str) -> list[str]:
     Raises:
         StoreError: the store cannot be opened.
     """
-    import yaml
-
     with tempfile.TemporaryDirectory() as scratch:
         path = fetch_file(uri, run_id, "overrides.yaml", Path(scratch))
-        return list(map(str, yaml.safe_load(path.read_text("utf-8")) or ())) if path else []
+        return _read_overrides(path) if path else []
 
 
 def fetch_file(uri: str, run_id: str, name: str, folder: Path) -> Path | None:
@@ -127,15 +127,26 @@ def fetch_file(uri: str, run_id: str, name: str, folder: Path) -> Path | None:
 
 
 def read_folders(folder: Path) -> list[RunRecord]:
-    """The runs without a store in the folders directly below `folder`, by the folders' names."""
-    paths = sorted(folder.glob(f"*/{RECORD}"))
+    """The runs without a store in the folders below `folder`, by the folders' names."""
+    paths = sorted(folder.rglob(RECORD))
     return [_folder_record(path.parent, json.loads(path.read_text("utf-8"))) for path in paths]
+
+
+def folder_overrides(folder: Path) -> list[str]:
+    """The overrides of a run without a store, as `overrides_of` one with."""
+    return _read_overrides(folder / "overrides.yaml")
 
 
 def folder_history(folder: Path) -> list[dict[str, float]]:
     """The history of a run without a store, as `history` of one with."""
     rows: list[dict[str, float]] = json.loads((folder / RECORD).read_text("utf-8"))["history"]
     return rows
+
+
+def _read_overrides(path: Path) -> list[str]:
+    import yaml
+
+    return list(map(str, yaml.safe_load(path.read_text("utf-8")) or ()))
 
 
 def _folder_record(folder: Path, read: Mapping[str, Any]) -> RunRecord:

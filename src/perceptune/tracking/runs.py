@@ -32,7 +32,7 @@ class Run(ABC):
 
     Attributes:
         id: the run's in its store; None without a store.
-        store: the URI of the store, or why there is none.
+        store: the URI of the store, or the folder that stands in for one.
         outcome: finished, stopped_early, pruned, failed or diverged; becomes a tag at the end.
         registered: what became of the run's model in the registry, as text.
     """
@@ -101,9 +101,11 @@ class FolderRun(Run):
     history: dict[int, dict[str, float]] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     id: str | None = None
-    store: str = "none (tracking.enabled=false)"
     outcome: str = "finished"
     registered: str = ""
+
+    def __post_init__(self) -> None:
+        self.store = str(self.folder)
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """See `Run`."""

@@ -1,4 +1,4 @@
-"""Networks that were trained before, by the names that users give them.
+"""Trained networks by the names that users give them, and the mean of several.
 
 A name is an MLflow run id, a `models:/…` URI or an .npz file. Only arrays are read: no code
 that somebody put into a store is run.
@@ -15,7 +15,7 @@ from perceptune.errors import UserError
 from perceptune.nn.checkpoint import SavedNetwork, load_network
 from perceptune.nn.layout import Array
 
-_NOTES = {"shape", "classes", "pixel_max"}
+_METADATA = {"shape", "classes", "pixel_max"}
 
 
 def load(name: str, store: str) -> SavedNetwork:
@@ -27,7 +27,7 @@ def load(name: str, store: str) -> SavedNetwork:
     try:
         if name.endswith(".npz"):
             return _checked(load_network(Path(name).expanduser()), name)
-        from perceptune.tracking.models import fetch_weights
+        from perceptune.tracking.registry import fetch_weights
 
         with tempfile.TemporaryDirectory() as scratch:
             return _checked(load_network(fetch_weights(store, name, Path(scratch))), name)
@@ -43,7 +43,7 @@ def mean_probabilities(networks: Sequence[SavedNetwork], images: Array, pixel_ma
     Args:
         networks: all for images of one shape, and for the same classes.
         images: (images, pixels), values from 0 to `pixel_max`.
-        pixel_max: networks that were trained on another range see them scaled to theirs.
+        pixel_max: networks that were trained on another range get them scaled to theirs.
     """
     total = np.zeros((len(images), networks[0].network.widths[-1]))
     for saved in networks:
@@ -55,7 +55,11 @@ def mean_probabilities(networks: Sequence[SavedNetwork], images: Array, pixel_ma
 
 
 def refuse_mixture(networks: Sequence[SavedNetwork], names: Sequence[str]) -> None:
-    """Several networks must agree on what they are shown and what they may answer."""
+    """Several networks must agree on the shape of an image and on the classes.
+
+    Raises:
+        UserError: two of them do not.
+    """
     first = networks[0].notes
     for saved, name in zip(networks[1:], names[1:], strict=True):
         for key in ("shape", "classes"):
@@ -67,11 +71,11 @@ def refuse_mixture(networks: Sequence[SavedNetwork], names: Sequence[str]) -> No
 
 
 def _checked(saved: SavedNetwork, name: str) -> SavedNetwork:
-    """Refuse a file whose notes do not fit its weights; they come from outside."""
+    """Refuse a file whose metadata do not fit its weights; they come from outside."""
     notes, widths = saved.notes, saved.network.widths
     try:
         fits = (
-            notes.keys() >= _NOTES
+            notes.keys() >= _METADATA
             and len(notes["shape"]) == 2
             and math.prod(notes["shape"]) == widths[0]
             and len(notes["classes"]) == widths[-1]
@@ -82,5 +86,5 @@ def _checked(saved: SavedNetwork, name: str) -> SavedNetwork:
     except TypeError:
         fits = False
     if not fits:
-        raise UserError(f"{name} does not say how its network is to be used, or is damaged")
+        raise UserError(f"{name} lacks the shape and classes of its images, or is damaged")
     return saved

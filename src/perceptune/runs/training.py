@@ -1,4 +1,4 @@
-"""A training as a whole: how it starts, what it carries, how it goes on after an interruption.
+"""A training as a whole: how it starts, what it carries, how it is resumed.
 
 Knows data, network and checkpoint; knows nothing of where a run is recorded or shown.
 """
@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
-from omegaconf import OmegaConf
 
-from perceptune.config import Config, Data, flatten, parse, to_dict
+from perceptune.config import Config, flatten, parse
 from perceptune.data import sources
+from perceptune.data.dataset import Dataset
 from perceptune.data.split import Split, moments, split
-from perceptune.errors import UserError
+from perceptune.errors import DivergedError, UserError
 from perceptune.nn import checkpoint
 from perceptune.nn.fit import Epoch
 from perceptune.nn.initializers import initialize
@@ -29,7 +29,7 @@ class Best:
 
     Attributes:
         theta: (size,) those weights.
-        epoch: when they were met.
+        epoch: after which they were measured.
         metrics: what was measured then, by metric name.
         age: measurements since.
     """
@@ -40,7 +40,7 @@ class Best:
     age: int = 0
 
     def offer(self, record: Epoch, weights: Array) -> None:
-        """Take `weights` over if `record` says that they are better."""
+        """Keep a copy of `weights` (size,) if `record` shows that they are better."""
         if record.val_loss is not None and self.metrics:
             ours = self.metrics["val/accuracy"], -self.metrics["val/loss"]
             if (record.val_accuracy, -record.val_loss) <= ours:
@@ -52,17 +52,17 @@ class Best:
 
 @dataclass
 class Training:
-    """Everything that one run carries through its epochs.
+    """Everything that one training carries through its epochs.
 
     Attributes:
-        overrides: what the user said on the command line.
-        run_id, checkpoint: where it is recorded, and where it can go on from.
-        seconds: spent in passes over the data, over all its processes.
+        overrides: the command line's.
+        run_id, checkpoint: where it is recorded, and the file that it can be resumed from.
+        seconds: spent in epochs, over all its processes.
         history: every measurement, by metric name, with its `epoch`.
     """
 
     config: Config
-    data: sources.Dataset
+    data: Dataset
     parts: Split
     network: Network
     state: TrainingState
@@ -73,9 +73,36 @@ class Training:
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
 
+    @property
+    def ended(self) -> bool:
+        """Whether all epochs are done, or patience has run out."""
+        return self.impatient or self.state.epoch >= self.config.recipe.epochs
+
+    @property
+    def impatient(self) -> bool:
+        """Whether validation accuracy has not improved for as long as patience allows."""
+        patience = self.config.policy.patience
+        return patience is not None and self.best.age >= patience
+
+    def record_epoch(self, record: Epoch) -> None:
+        """Add an epoch's measurements to the history, and keep its weights if they are the best.
+
+        Raises:
+            DivergedError: a loss is not finite.
+        """
+        if not record.finite:
+            raise DivergedError(
+                f"the training diverged in epoch {record.number}: its loss is "
+                f"{record.train_loss}; lower optimizer.lr={self.config.recipe.lr:g} or set "
+                "train.clip_norm"
+            )
+        self.best.offer(record, self.state.weights)
+        self.seconds += record.seconds
+        self.history.append({"epoch": record.number, **metrics_of(record)})
+
 
 def metrics_of(record: Epoch) -> dict[str, float]:
-    """An epoch's numbers by metric name."""
+    """An epoch's measurements by metric name."""
     metrics = {
         "train/loss": record.train_loss,
         "train/accuracy": record.train_accuracy,
@@ -88,47 +115,44 @@ def metrics_of(record: Epoch) -> dict[str, float]:
 
 
 def start(config: Config, overrides: list[str]) -> Training:
-    """A training before its first epoch; `overrides` are what the user said, to be kept."""
+    """A training before its first epoch.
+
+    Raises:
+        UserError: the data is missing, damaged or too small.
+    """
     data, parts, network = prepare(config)
     weights_seed, training_seed = np.random.SeedSequence(config.seed).spawn(2)
-    theta = initialize(network.layout, config.initializer(), np.random.default_rng(weights_seed))
-    state = TrainingState.start(theta.astype(network.dtype), config.recipe(), training_seed)
+    rng = np.random.default_rng(weights_seed)
+    theta = initialize(network.layout, config.network.initializer, rng)
+    state = TrainingState.start(theta.astype(network.dtype), config.recipe, training_seed)
     return Training(config, data, parts, network, state, Best(state.weights.copy()), overrides)
 
 
-def prepare(config: Config) -> tuple[sources.Dataset, Split, Network]:
-    """The data, and a network of fitting shape."""
-    settings = config.data
-    data = load_data(settings)
-    parts = split(data, validation=settings.validation, seed=settings.split_seed)
+def prepare(config: Config) -> tuple[Dataset, Split, Network]:
+    """The data, its parts, and a network of fitting shape.
+
+    Raises:
+        UserError: see `start`.
+    """
+    data = sources.load(config.data)
+    parts = split(data, validation=config.data.validation, seed=config.data.split_seed)
     scale, shift = 1 / data.pixel_max, 0.0
-    if settings.standardize:
-        mean, deviation = moments(parts.train)
-        deviation = deviation or 1.0  # images that are all alike have none
-        scale, shift = 1 / deviation, -mean / deviation
-    network = Network(
-        [data.images.shape[1], *config.model.hidden, len(data.classes)],
-        config.activation(),
-        scale=scale,
-        shift=shift,
-        dropout=config.model.dropout,
-        input_dropout=config.model.input_dropout,
-        dtype=config.model.dtype,
+    if config.data.standardize:
+        mean, sd = moments(parts.train)
+        sd = sd or 1.0  # images that are all alike have none
+        scale, shift = 1 / sd, -mean / sd
+    network = config.network.build(
+        data.images.shape[1], len(data.classes), scale=scale, shift=shift
     )
     return data, parts, network
 
 
-def load_data(settings: Data) -> sources.Dataset:
-    """The data set that the configuration names."""
-    return sources.load(
-        settings.name,
-        folder=Path(settings.dir).expanduser() if settings.dir else None,
-        path=Path(settings.path).expanduser() if settings.path else None,
-    )
-
-
 def resume(config: Config, overrides: list[str]) -> Training:
-    """The training that was interrupted, with its own configuration."""
+    """The interrupted training that `config.resume` names, with its own configuration.
+
+    Raises:
+        UserError: there is no such checkpoint, or it does not fit the settings or the data.
+    """
     assert config.resume is not None
     path = Path(config.resume)
     if not path.is_file():
@@ -142,11 +166,14 @@ def resume(config: Config, overrides: list[str]) -> Training:
         ) from None
     except ValueError as error:
         raise UserError(f"resume={config.resume}: {error}") from None
-    saved = parse(OmegaConf.create(notes["config"]))
+    saved = parse(notes["config"])
     _refuse_changes(config, saved, overrides)
     data, parts, network = prepare(saved)
     if data.digest != notes["data"]:
-        raise UserError(f"resume={config.resume}: the data is not what the training began with")
+        raise UserError(
+            f"resume={config.resume}: the data has changed since the training began; "
+            "restore it, or start a new run"
+        )
     best = Best(arrays["best"], **notes["best"])
     training = Training(saved, data, parts, network, state, best, notes["overrides"])
     training.run_id, training.checkpoint = notes["run_id"], path
@@ -154,23 +181,23 @@ def resume(config: Config, overrides: list[str]) -> Training:
     return training
 
 
-def take_up(training: Training) -> None:
-    """Take up what an earlier attempt at the same trial has left, if it fits."""
+def restore_attempt(training: Training) -> None:
+    """Continue where an earlier attempt at the same trial stopped, if its checkpoint fits."""
     assert training.checkpoint is not None
     if not training.checkpoint.is_file():
         return
     try:
         state, arrays, notes = checkpoint.load_training(training.checkpoint)
     except ValueError:
-        return  # the attempt starts afresh
-    if notes["config"] == to_dict(training.config) and notes["data"] == training.data.digest:
+        return  # this attempt starts from the beginning
+    if notes["config"] == training.config.settings and notes["data"] == training.data.digest:
         training.state, training.best = state, Best(arrays["best"], **notes["best"])
         training.seconds, training.history = notes["seconds"], notes["history"]
 
 
 def _refuse_changes(config: Config, saved: Config, overrides: list[str]) -> None:
-    """A resumed training keeps its settings; saying them again is no change."""
-    now, then = flatten(to_dict(config)), flatten(to_dict(saved))
+    """A resumed training keeps its settings; repeating them is no change."""
+    now, then = flatten(config.settings), flatten(saved.settings)
     for override in overrides:
         key = override.partition("=")[0].lstrip("+~")
         if key == "resume":
@@ -184,7 +211,7 @@ def _refuse_changes(config: Config, saved: Config, overrides: list[str]) -> None
 
 
 def save(training: Training) -> None:
-    """Write a checkpoint from which the training can go on bit by bit."""
+    """Write a checkpoint from which the training can be resumed bit by bit."""
     assert training.checkpoint is not None
     best = {k: v for k, v in asdict(training.best).items() if k != "theta"}
     checkpoint.save_training(
@@ -192,7 +219,7 @@ def save(training: Training) -> None:
         training.state,
         {"best": training.best.theta},
         {
-            "config": to_dict(training.config),
+            "config": training.config.settings,
             "overrides": training.overrides,
             "data": training.data.digest,
             "run_id": training.run_id,
@@ -204,5 +231,5 @@ def save(training: Training) -> None:
 
 
 def checkpoint_of(run_id: str) -> Path:
-    """Where a tracked run leaves its checkpoint."""
+    """The checkpoint of a tracked run."""
     return Path.cwd() / "mlruns" / "checkpoints" / f"{run_id}.npz"

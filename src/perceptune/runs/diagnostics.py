@@ -1,18 +1,18 @@
-"""What `tracking.diagnostics=true` records of a training: numbers by epoch and layer, a picture."""
+"""What `tracking.diagnostics=true` records of a training: numbers by epoch and layer, a figure."""
 
 from pathlib import Path
 
 import numpy as np
 
 from perceptune import figures
-from perceptune.nn.diagnostics import answers, inspect
-from perceptune.training import Training
+from perceptune.nn.diagnostics import hidden_activations, inspect
+from perceptune.runs.training import Training
 
 _SAMPLES = 256
 
 
 class Diagnostics:
-    """Watches one training on one batch of its training samples, always the same."""
+    """Inspects one training on one batch of its training samples, the same at every epoch."""
 
     def __init__(self, training: Training) -> None:
         self._training = training
@@ -20,7 +20,7 @@ class Diagnostics:
         rows = np.random.default_rng(0).permutation(train.rows)[:_SAMPLES]
         self._images = np.asarray(train.images[rows])
         self._labels = train.labels[rows].astype(np.intp)
-        self._before = answers(training.network, training.state.theta, self._images)
+        self._before = self._activations()
 
     def metrics(self, lr: float) -> dict[str, float]:
         """Of every layer, by metric name: `layer_1/gradient_norm` and so on, input side first."""
@@ -30,7 +30,7 @@ class Diagnostics:
             training.state.theta,
             self._images,
             self._labels,
-            training.config.recipe().optimizer,
+            training.config.recipe.optimizer,
             training.state.optimizer,
             lr,
         )
@@ -42,6 +42,9 @@ class Diagnostics:
         }
 
     def draw(self, path: Path) -> None:
-        """Histograms of the hidden layers' activations, at the start and now."""
-        after = answers(self._training.network, self._training.state.theta, self._images)
-        figures.activations(path, self._before, after)
+        """Draw histograms of the hidden layers' activations, at the start and now."""
+        figures.activations(path, self._before, self._activations())
+
+    def _activations(self) -> list[np.ndarray]:
+        training = self._training
+        return hidden_activations(training.network, training.state.theta, self._images)

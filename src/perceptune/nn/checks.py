@@ -1,0 +1,93 @@
+"""Range checks of the values that describe a training: one error class, one function a range.
+
+Knows no key of a configuration: a field is called by its own name.
+"""
+
+import math
+
+
+class RangeError(ValueError):
+    """A field whose value is outside its range.
+
+    Attributes:
+        field: its name in the class that was to be made.
+        rule: the range in words, such as "in [0, 1)".
+        value: what was given.
+    """
+
+    def __init__(self, field: str, rule: str, value: object) -> None:
+        super().__init__(field, rule, value)
+        self.field, self.rule, self.value = field, rule, value
+
+    def __str__(self) -> str:
+        return f"{self.field} must be {self.rule}, got {self.value}"
+
+
+def check(holds: bool, field: str, rule: str, value: object) -> None:
+    """Refuse `value` unless the rule `holds`.
+
+    Raises:
+        RangeError: it does not.
+    """
+    if not holds:
+        raise RangeError(field, rule, value)
+
+
+def check_positive(**fields: float) -> None:
+    """Refuse what is not above 0 and finite.
+
+    Raises:
+        RangeError: names the first such field.
+    """
+    for name, value in fields.items():
+        check(0 < value < math.inf, name, "above 0", value)
+
+
+def check_nonnegative(**fields: float) -> None:
+    """Refuse what is below 0 or not finite.
+
+    Raises:
+        RangeError: names the first such field.
+    """
+    for name, value in fields.items():
+        check(0 <= value < math.inf, name, "0 or more", value)
+
+
+def check_natural(**fields: int) -> None:
+    """Refuse what is below 0.
+
+    Raises:
+        RangeError: names the first such field.
+    """
+    for name, value in fields.items():
+        check(value >= 0, name, "0 or more", value)
+
+
+def check_count(**fields: int) -> None:
+    """Refuse what is below 1.
+
+    Raises:
+        RangeError: names the first such field.
+    """
+    for name, value in fields.items():
+        check(value >= 1, name, "1 or more", value)
+
+
+def check_fraction(**fields: float) -> None:
+    """Refuse what is outside [0, 1].
+
+    Raises:
+        RangeError: names the first such field.
+    """
+    for name, value in fields.items():
+        check(0 <= value <= 1, name, "in [0, 1]", value)
+
+
+def check_below_one(**fields: float) -> None:
+    """Refuse what is outside [0, 1), such as a decay rate or a dropout rate of 1.
+
+    Raises:
+        RangeError: names the first such field.
+    """
+    for name, value in fields.items():
+        check(0 <= value < 1, name, "in [0, 1)", value)
