@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optuna_joblib_sweeper.mlflow_runs import sqlite_file
-from perceptune.commands.parser import Parser
-from perceptune.reports.page import published, table
+from perceptune.reports.page import published
+from perceptune.terminal import Parser, print_table
 from perceptune.tracking.store import default_uri
 
 if TYPE_CHECKING:
@@ -79,9 +79,6 @@ def _stores(named: str | None, result: "SweepResult") -> list[str]:
 
 
 def _report_results(parsed: Namespace) -> None:
-    from rich.console import Console
-    from rich.markdown import Markdown
-
     from perceptune.reports import results
     from perceptune.tracking.reading import all_runs
 
@@ -89,7 +86,8 @@ def _report_results(parsed: Namespace) -> None:
     folder = parsed.output or Path(_FOLDER) / "results"
     with published(folder) as page:
         results.write(page, found)
-    Console().print(Markdown(table(*results.rows(found), left=3)))
+    columns, rows = results.rows(found)
+    print_table(columns, rows, left=columns[: results.TEXTS])
     print(f"        page  {folder}")
 
 
