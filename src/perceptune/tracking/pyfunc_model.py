@@ -40,7 +40,7 @@ class Classifier(PythonModel):
         Raises:
             ValueError: another number of pixels, or values that no pixel has.
         """
-        notes = self.saved.notes
+        notes = self.saved.metadata
         pixels = as_pixels(model_input, notes["shape"], notes["pixel_max"])
         probabilities = self.saved.network.probabilities(self.saved.theta, pixels)
         best = probabilities.argmax(axis=1)
