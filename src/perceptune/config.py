@@ -6,7 +6,7 @@ stand in `conf/`; a setting is a field of the dataclass that uses it.
 
 import copy
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, make_dataclass
 from functools import cache
 from typing import Any, TypeVar, get_type_hints
@@ -259,7 +259,7 @@ def _choose(table: Mapping[str, type[T]], key: str, name: Any) -> type[T]:
 
 
 def _build(
-    kind: type[T],
+    kind: Callable[..., T],
     settings: Mapping[str, Any],
     prefix: str = "",
     *,
