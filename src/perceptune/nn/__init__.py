@@ -1,6 +1,7 @@
-"""The network, from scratch: NumPy and the standard library, nothing else.
+"""The network from scratch, in NumPy and the standard library alone.
 
 Read in this order: `layout`, `activations`, `losses`, `network`, `optimizers`, `recipe`, `state`,
-`trainer`, `fit`. `initializers`, `schedules` and `regularizers` are what a recipe may choose;
-`workspace` saves allocations, `checkpoint` saves everything else.
+`trainer`, `fit`. `initializers`, `schedules` and `regularizers` are the choices of a recipe,
+`checks` refuses values outside their range, `workspace` saves allocations, `checkpoint` reads and
+writes files, `diagnostics` measures layers.
 """

@@ -1,6 +1,7 @@
-"""Learning-rate schedules: the step size as a function of progress through the training.
+"""Learning-rate schedules: factors of the learning rate, by progress through the training.
 
-A schedule gives a factor of the optimizer's `lr` and knows neither optimizer nor network.
+A schedule knows neither optimizer nor network. A new one is a class here, its row in `SCHEDULES`
+and a file in conf/schedule with its fields and `warmup`.
 """
 
 import math
@@ -11,19 +12,19 @@ from perceptune.nn.checks import check, check_count, check_fraction, check_nonne
 
 
 class Schedule(Protocol):
-    """A curve over the training."""
+    """A factor of the learning rate over the training."""
 
     def factor(self, progress: float, epoch: float) -> float:
-        """What to multiply `lr` by.
+        """Compute the factor of the next step's learning rate.
 
-        `progress` is the share of all steps already made, 0 at the first step, below 1 at the
-        last. `epoch` counts the passes already made over the data, with fractions.
+        `progress` is the fraction of all steps already made, 0 at the first step and below 1 at
+        the last. `epoch` is the number of epochs already trained, with fractions.
         """
 
 
 @dataclass(frozen=True)
 class Constant:
-    """The same step size throughout."""
+    """The same learning rate throughout."""
 
     def factor(self, progress: float, epoch: float) -> float:
         """See `Schedule`."""
@@ -32,7 +33,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class Step:
-    """Multiply by `gamma` after every `every` epochs.
+    """Multiply by `gamma` after every `every` epochs. Usual: 0.1 after a third of the training.
 
     Raises:
         RangeError: every below 1, or gamma outside (0, 1].
@@ -52,7 +53,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Exponential:
-    """Multiply by `gamma` each epoch, smoothly within it.
+    """Multiply by `gamma` each epoch, smoothly within it. Usual: gamma 0.95.
 
     Raises:
         RangeError: gamma outside (0, 1].
@@ -72,6 +73,8 @@ class Exponential:
 class Cosine:
     """Half a cosine from 1 down to `final` (Loshchilov & Hutter 2017, arXiv:1608.03983).
 
+    Usual: final 0.
+
     Raises:
         RangeError: final outside [0, 1].
     """
@@ -90,7 +93,8 @@ class Cosine:
 class OneCycle:
     """Up from `start` to 1 over the first `peak` of the training, then down to `final`.
 
-    Both ways along half a cosine (Smith & Topin 2018, arXiv:1708.07120).
+    Both along half a cosine (Smith & Topin 2018, arXiv:1708.07120). Usual: start 0.04, peak 0.3,
+    final 0.0001.
 
     Raises:
         RangeError: peak outside (0, 1), or start or final outside [0, 1].
@@ -107,21 +111,21 @@ class OneCycle:
     def factor(self, progress: float, epoch: float) -> float:
         """See `Schedule`."""
         if progress < self.peak:
-            low, share = self.start, 1 - progress / self.peak
+            low, done = self.start, 1 - progress / self.peak
         else:
-            low, share = self.final, (progress - self.peak) / (1 - self.peak)
-        return low + (1 - low) * (1 + math.cos(math.pi * share)) / 2
+            low, done = self.final, (progress - self.peak) / (1 - self.peak)
+        return low + (1 - low) * (1 + math.cos(math.pi * done)) / 2
 
 
 @dataclass(frozen=True)
 class WarmUp:
-    """Another schedule whose first `epochs` rise linearly from 0 (Goyal et al. 2017).
+    """A linear rise from 0 over the first `warmup` epochs, times another schedule.
 
-    The very first step has the size 0, so a ramp wants several steps. The inner
-    schedule's own clock runs on meanwhile; the ramp multiplies it.
+    Goyal et al. 2017 (arXiv:1706.02677). The first step has the learning rate 0, so a warm-up
+    should last several steps. The other schedule starts at the first step too, not after it.
 
     Raises:
-        RangeError: epochs below 0, or without end.
+        RangeError: warmup below 0 or infinite.
     """
 
     schedule: Schedule

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perceptune.tracking.runs import RECORD
 from perceptune.tracking.store import client_to_read, errors_of
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+RECORD = "run.json"  # what a run without a store leaves in its folder
 _PARENT = "mlflow.parentRunId"
 
 

@@ -20,6 +20,7 @@ import perceptune
 from optuna_joblib_sweeper.mlflow_runs import winner_of
 from perceptune.errors import StoreError
 from perceptune.nn.layout import Array
+from perceptune.tracking.reading import fetch_file
 from perceptune.tracking.store import client_to_read
 
 if TYPE_CHECKING:
@@ -105,12 +106,13 @@ def fetch_weights(uri: str, model: str, folder: Path, artifact: str = BEST) -> P
         if model.startswith("models:/"):
             return _weights_of_model(client, uri, model, folder)
         run_id = winner_of(client.get_run(model).data.tags) or model
-        return Path(client.download_artifacts(run_id, artifact, str(folder)))
     except MlflowException as error:
         reason = str(error).splitlines()[0][:200]
         raise StoreError(f"no model {model} in {uri}: {reason}") from None
-    except OSError:
-        raise StoreError(f"run {model} has no {artifact}; it did not finish") from None
+    path = fetch_file(uri, run_id, artifact, folder)
+    if path is None:
+        raise StoreError(f"run {run_id} has no {artifact}; it did not finish")
+    return path
 
 
 def _weights_of_model(client: "MlflowClient", uri: str, model: str, folder: Path) -> Path:
@@ -125,9 +127,9 @@ def _weights_of_model(client: "MlflowClient", uri: str, model: str, folder: Path
 
 
 def _source(client: "MlflowClient", name: str) -> str:
-    """Where the files of `NAME@ALIAS`, `NAME/VERSION` or a model's id are.
+    """The location of the files of `NAME@ALIAS`, `NAME/VERSION` or a model's id.
 
-    MLflow's own look-up of `models:/…` would ask a store of its own choice.
+    MLflow's own look-up of `models:/…` would use the process's default store.
     """
     model, at, alias = name.partition("@")
     if at:

@@ -17,13 +17,13 @@ from optuna_joblib_sweeper import mlflow_runs
 from optuna_joblib_sweeper.signals import interrupts_wait
 from perceptune.nn.layout import Array
 from perceptune.tracking import registry
+from perceptune.tracking.reading import RECORD
 from perceptune.tracking.registry import Registration
 from perceptune.tracking.store import errors_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-RECORD = "run.json"
 _TABLES = "mlflow.loggedArtifacts"
 
 

@@ -15,8 +15,6 @@ import numpy as np
 import pytest
 
 from perceptune.data import sources
-from perceptune.tracking.lifecycle import log_to
-from perceptune.tracking.run import Entry
 from support import run, runs_in, store_of
 
 
@@ -85,31 +83,6 @@ def test_no_file_of_the_model_is_a_pickle(trained: tuple[Path, Any]) -> None:
     requirements = [path for path in files if path.name == "requirements.txt"]
     lines = requirements[0].read_text().split()
     assert all("==" in line for line in lines)
-
-
-@pytest.mark.slow
-def test_the_champion_is_replaced_only_by_a_better_one_on_the_same_data(
-    trained: tuple[Path, Any],
-) -> None:
-    from mlflow import MlflowClient
-
-    folder, record = trained
-    client = MlflowClient(store_of(folder))
-    weights = next(folder.rglob("weights/best.npz"))
-    images = np.zeros((2, 64), np.uint8)
-    target = log_to(store_of(folder), record.info.run_id)
-    expected = [
-        (0.9583333333333334, "a", "new champion", "1"),
-        (0.9583333333333334, "a", "0.9583 is not beaten", "1"),
-        (None, "a", "is not beaten", "1"),
-        (0.99, "b", "trained on other data", "1"),
-        (0.96, "a", "new champion", "5"),
-    ]
-    for accuracy, digest, words, version in expected:
-        target.log_model(weights, images, Entry("crowned", accuracy, digest, crown=True))
-        assert words in target.registered
-        champion = client.get_model_version_by_alias("crowned", "champion")
-        assert str(champion.version) == version
 
 
 @pytest.mark.slow

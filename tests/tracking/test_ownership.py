@@ -1,4 +1,4 @@
-"""A run's owner is known for dead only when it is."""
+"""A run's owner is taken for dead only when it is; what it was made with is named."""
 
 import os
 import subprocess
@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
-from perceptune.machine import blas, identity, may_be_alive
+from optuna_joblib_sweeper.processes import identity, may_be_alive
+from perceptune import __version__
+from perceptune.tracking.ownership import blas, blas_pins, context_tags
 
 
 def test_this_process_is_alive() -> None:
@@ -41,3 +43,15 @@ def test_a_number_given_again_a_restart_and_another_host(
 
 def test_blas_is_named() -> None:
     assert set(blas()) == {"library", "version", "kernel", "threads"}
+
+
+def test_pins_are_those_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+    monkeypatch.setenv("OPENBLAS_L2_SIZE", "512")
+    assert blas_pins() == {"OPENBLAS_L2_SIZE": "512"}
+
+
+def test_a_run_is_tagged_with_version_and_user() -> None:
+    tags = context_tags()
+    assert tags["perceptune.version"] == __version__
+    assert {"mlflow.user", "mlflow.source.name", "mlflow.source.type"} <= set(tags)
