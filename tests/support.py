@@ -13,6 +13,8 @@ from hydra import compose, initialize_config_dir
 from optuna_joblib_sweeper import CurrentTrial
 from perceptune import app
 from perceptune.config import Config, parse
+from perceptune.data import sources
+from perceptune.data.dataset import Dataset
 from perceptune.runs.run import Result, train
 
 Perceptune = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -32,6 +34,11 @@ def run(folder: Path, *overrides: str, trial: CurrentTrial | None = None) -> Res
     with working_in(folder):
         config = configure(folder, *overrides)
         return train(config, list(overrides), folder / "output", trial=trial)
+
+
+def digits() -> Dataset:
+    """The embedded digits."""
+    return sources.load(app.compose(["data=digits"]).data)
 
 
 def store_of(folder: Path) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from perceptune import paths
+from perceptune import app
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +20,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if uv is None:
         pytest.skip("uv builds and installs the wheel; pip install uv")
     folder = tmp_path_factory.mktemp("wheel")
-    _run(uv, "build", "--wheel", "--out-dir", str(folder), str(paths.root()))
+    _run(uv, "build", "--wheel", "--out-dir", str(folder), str(app.root()))
     [wheel] = folder.glob("*.whl")
     _run(uv, "venv", "--python", sys.executable, str(folder / "venv"))
     python = folder / "venv" / "bin" / "python"

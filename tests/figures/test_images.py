@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from figures.pixels import is_drawn
-from perceptune import exhibits, figures
+from perceptune import figures
 from perceptune.data.idx import FASHION_MNIST
+from perceptune.runs.results import captions_of
 
 
 @pytest.mark.parametrize("count", [0, 1, 17])
@@ -25,7 +26,7 @@ def test_no_caption_of_a_gallery_runs_into_the_next(names: tuple[str, ...]) -> N
     from matplotlib.textpath import TextPath
 
     true, guess = (pair.ravel() for pair in np.meshgrid(range(10), range(10)))
-    captions = exhibits.captions(names, true, guess, np.ones(100))
+    captions = captions_of(names, true, guess, np.ones(100))
     lines = {line for caption in captions for line in caption.splitlines()}
     widest = max(TextPath((0, 0), line, size=9).get_extents().width for line in lines)
     assert widest < 72 * 1.15  # points from one image of `_grid` to the next

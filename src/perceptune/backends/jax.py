@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from jax import numpy as jnp
 
-from perceptune.backends import Backend, batch_size, samples
+from perceptune.backends.backend import Backend, batch_size, samples
 from perceptune.nn.layout import Array
 from perceptune.training import Training
 

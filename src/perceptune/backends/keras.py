@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from perceptune.backends import Backend, batch_size, samples
+from perceptune.backends.backend import Backend, batch_size, samples
 from perceptune.nn.layout import Array
 from perceptune.training import Training
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from perceptune.backends import Backend
+from perceptune.backends.backend import Backend
 from perceptune.data.split import Part
 from perceptune.nn.fit import fit
 from perceptune.nn.layout import Array

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.neural_network import MLPClassifier
 
-from perceptune.backends import Backend, batch_size, samples
+from perceptune.backends.backend import Backend, batch_size, samples
 from perceptune.errors import UserError
 from perceptune.nn.layout import Array
 from perceptune.training import Training

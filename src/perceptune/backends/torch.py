@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from perceptune.backends import Backend, batch_size, samples
+from perceptune.backends.backend import Backend, batch_size, samples
 from perceptune.nn.layout import Array
 from perceptune.training import Training
 

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perceptune.commands.parser import Parser
-from perceptune.errors import UserError
+from optuna_joblib_sweeper.mlflow_runs import sqlite_file
 from perceptune.reports.page import published
-from perceptune.tracking.store import default_uri, refuse_absent
+from perceptune.terminal import Parser, print_table
+from perceptune.tracking.store import default_uri
 
 if TYPE_CHECKING:
     from optuna_joblib_sweeper import SweepResult
@@ -73,10 +73,9 @@ def _report_studies(parsed: Namespace) -> None:
 def _stores(named: str | None, result: "SweepResult") -> list[str]:
     """Stores that may have the study's run: its folder may have been moved since it was made."""
     if named is not None:
-        refuse_absent(named)  # named, so not to be passed over
         return [named]
-    uri = result.tracking_uri
-    return [there for there in (uri, _default_store()) if _is_there(there)] if uri else []
+    noted = [] if result.tracking_uri is None else [result.tracking_uri]
+    return [uri for uri in (*noted, _default_store()) if _is_there(uri)]
 
 
 def _report_results(parsed: Namespace) -> None:
@@ -87,7 +86,8 @@ def _report_results(parsed: Namespace) -> None:
     folder = parsed.output or Path(_FOLDER) / "results"
     with published(folder) as page:
         results.write(page, found)
-    _print_table(*results.rows(found))
+    columns, rows = results.rows(found)
+    print_table(columns, rows, left=columns[: results.TEXTS])
     print(f"        page  {folder}")
 
 
@@ -96,22 +96,5 @@ def _default_store() -> str:
 
 
 def _is_there(uri: str) -> bool:
-    try:
-        refuse_absent(uri)
-    except UserError:
-        return False
-    return True
-
-
-def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        number = column in ("parameters", "test accuracy", "minutes")
-        table.add_column(column, justify="right" if number else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    Console(highlight=False).print(table, markup=False)
+    local = sqlite_file(uri)
+    return local is None or local.exists()

@@ -60,7 +60,7 @@ class MultirunParent(Callback):
             return
         try:
             self._open(config)
-        except UserError as error:
+        except (UserError, OSError) as error:
             fail(str(error))
 
     def _open(self, config: "DictConfig") -> None:
@@ -91,7 +91,7 @@ def _job(composed: "DictConfig") -> Any:
     try:
         config = parse(composed)
         if config.repeats > 1 and not trial:
-            n_jobs = settings.launcher.get("n_jobs", 1) if alone else 1
+            n_jobs = settings.launcher.get("n_jobs", 1) if alone else None
             return _train_seeds(config, overrides, folder, tags, n_jobs)
         result = _train(config, overrides, folder, trial=trial, tags=tags, quiet=not alone)
     except UserError as error:
@@ -125,14 +125,14 @@ def _train(
 
 
 def _train_seeds(
-    config: Config, overrides: list[str], folder: Path, tags: Mapping[str, str], n_jobs: int
+    config: Config, overrides: list[str], folder: Path, tags: Mapping[str, str], n_jobs: int | None
 ) -> Any:
-    """Several seeds below one parent: that of the multirun, or one of their own."""
+    """Several seeds below a parent of their own; without `n_jobs` below that of the multirun."""
     from perceptune import seeds
     from perceptune.runs.run import name_of, objective_of
 
     with ExitStack() as own:
-        if config.tracking.parent is None:
+        if n_jobs is not None:
             parent = own.enter_context(
                 seeds.parent_run(config.tracking, name_of(config, overrides), folder)
             )
@@ -140,7 +140,7 @@ def _train_seeds(
             if parent is not None:
                 config = config.changed(**{"tracking.parent": parent.id})
         results = seeds.train_seeds(
-            config, overrides, folder, partial(_train, tags=tags), n_jobs, _print_seed
+            config, overrides, folder, partial(_train, tags=tags), n_jobs or 1, _print_seed
         )
     return objective_of([result.metrics for result in results], config.objectives)
 

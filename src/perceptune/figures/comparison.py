@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 from perceptune.figures.style import drawn
@@ -26,11 +27,8 @@ class Curve:
     @property
     def clock(self) -> list[float]:
         """Seconds from nothing to the end of each epoch."""
-        times, now = [], self.startup_seconds
-        for *_, seconds in self.epochs:
-            now += seconds
-            times.append(now)
-        return times
+        lengths = (seconds for *_, seconds in self.epochs)
+        return list(accumulate(lengths, initial=self.startup_seconds))[1:]
 
 
 def comparison(path: Path, curves: Mapping[str, Curve]) -> None:

@@ -12,6 +12,7 @@ from perceptune.nn.layout import Array
 from perceptune.reports.page import Page, mean_and_sd, table
 from perceptune.tracking.reading import RunRecord
 
+TEXTS = 3  # columns of text, before those of numbers
 _ACCURACY, _SECONDS = "test/accuracy", "fit_seconds"
 _SEED = "seed"  # what alone may differ between runs of one configuration
 
@@ -79,7 +80,7 @@ def rows(results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
 
 def write(page: Page, results: Sequence[Result]) -> None:
     """Add the table, and for each data set a figure of every seed."""
-    page.add("# Results", table(*rows(results), left=3))
+    page.add("# Results", table(*rows(results), left=TEXTS))
     page.add(
         "Test accuracy of the weights that were best on the validation samples: mean ± sample "
         "standard deviation over n seeds; minutes of training, the mean over the runs."

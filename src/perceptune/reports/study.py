@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from optuna_joblib_sweeper import SweepResult, TrialResult
@@ -29,14 +29,14 @@ def write(page: Page, study: TrackedStudy, folder: Path) -> None:
     if not result.of("complete"):
         page.add("No trial is complete, so there is nothing to compare yet.")
         return
-    figures = _draw(page, result)
     if len(result.objectives) > 1:
-        _add_front(page, study, figures, folder)
-        return
-    _add_winner(page, study, folder)
-    _add_figures(page, figures, "How it went", "history", "intermediate_values")
-    _add_importances(page, result, figures)
-    _add_figures(page, figures, "Parameter by parameter", "slice", "parallel_coordinate")
+        _add_front(page, study, folder)
+    else:
+        _add_winner(page, study, folder)
+        _add_importances(page, result)
+    page.add("## Figures")
+    for name, figure in result.figures():
+        figure.savefig(page.figure(name, _TITLES.get(name, name)))
 
 
 def _add_search(page: Page, study: TrackedStudy) -> None:
@@ -50,7 +50,7 @@ def _add_search(page: Page, study: TrackedStudy) -> None:
         ("budget", _budget(result)),
         ("at a time", str(result.n_jobs)),
     ]
-    page.add("## What was searched", table(["", ""], [row for row in rows if row[1]], left=2))
+    page.add("## What was searched", table(["", ""], _known(rows), left=2))
     if result.space:
         lines = [(f"`{key}`", f"`{values}`") for key, values in result.space]
         page.add(table(["parameter", "values"], lines, left=2))
@@ -61,10 +61,12 @@ def _add_search(page: Page, study: TrackedStudy) -> None:
 
 
 def _budget(result: SweepResult) -> str:
-    trials = [] if result.n_trials is None else [f"{result.n_trials} trials"]
-    planned = {findings.planned_epochs(result, trial) for trial in result.trials} - {None}
-    epochs = " to ".join(map(str, sorted({min(planned), max(planned)}))) if planned else ""
-    return ", ".join(trials + ([f"up to {epochs} epochs each"] if epochs else []))
+    parts = [] if result.n_trials is None else [f"{result.n_trials} trials"]
+    planned = [findings.planned_epochs(result, trial) for trial in result.trials]
+    if known := [epochs for epochs in planned if epochs]:
+        span = " to ".join(map(str, sorted({min(known), max(known)})))
+        parts.append(f"up to {span} epochs each")
+    return ", ".join(parts)
 
 
 def _add_trials(page: Page, study: TrackedStudy) -> None:
@@ -92,14 +94,14 @@ def _add_winner(page: Page, study: TrackedStudy, folder: Path) -> None:
     result = study.result
     winner, label = result.winner, result.objectives[0]
     assert winner is not None
-    rows = [(f"{label} in the study", _number(winner.values[0]))]
-    if winner.confirmed:
-        rows.append((f"{label} with fresh seeds", mean_and_sd(winner.confirmed)))
-    tested = study.test_accuracy(winner)
-    if tested is not None:
-        rows.append(("test/accuracy", _number(tested)))
-    rows += [(f"`{key}`", f"`{_shown(value)}`") for key, value in winner.params.items()]
-    page.add("## The winner", table([f"trial {winner.number}", ""], rows, left=2))
+    fresh = mean_and_sd(winner.confirmed) if winner.confirmed else ""
+    rows = [
+        (f"{label} in the study", _number(winner.values[0])),
+        (f"{label} with fresh seeds", fresh),
+        ("test/accuracy", _number(study.test_accuracy(winner))),
+        *((f"`{key}`", f"`{_shown(value)}`") for key, value in winner.params.items()),
+    ]
+    page.add("## The winner", table([f"trial {winner.number}", ""], _known(rows), left=2))
     tried = len(result.of("complete", "pruned"))
     if tried > 1:
         page.add(
@@ -110,7 +112,7 @@ def _add_winner(page: Page, study: TrackedStudy, folder: Path) -> None:
     page.add("## The best trials", _table_of(TrackedStudy(result), result.ranked()[:_SHOWN]))
 
 
-def _add_front(page: Page, study: TrackedStudy, figures: Collection[str], folder: Path) -> None:
+def _add_front(page: Page, study: TrackedStudy, folder: Path) -> None:
     result = study.result
     best = result.front()
     page.add(
@@ -118,7 +120,6 @@ def _add_front(page: Page, study: TrackedStudy, figures: Collection[str], folder
         f"{len(best)} of {len(result.of('complete'))} complete trials are beaten by no other in "
         "all objectives.",
     )
-    _add_figures(page, figures, "", "pareto_front")
     page.add(_table_of(study, best))
     _add_command(page, result, folder)
 
@@ -139,7 +140,7 @@ def _add_command(page: Page, result: SweepResult, folder: Path) -> None:
     page.add(code(again))
 
 
-def _add_importances(page: Page, result: SweepResult, figures: Collection[str]) -> None:
+def _add_importances(page: Page, result: SweepResult) -> None:
     found = result.importances()
     page.add("## What mattered", findings.lesson(found, len(result.of("complete"))))
     if not found:
@@ -160,7 +161,37 @@ def _add_importances(page: Page, result: SweepResult, figures: Collection[str]) 
         "trials, not what would matter elsewhere."
         + (" Pruned trials are left out." if result.of("pruned") else "")
     )
-    _add_figures(page, figures, "", "importances")
+
+
+def _known(rows: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The rows that have a value."""
+    return [row for row in rows if row[1]]
+
+
+def _table_of(study: TrackedStudy, trials: Sequence[TrialResult]) -> str:
+    """Trials with their values, and where the test set was read for one its accuracy."""
+    result = study.result
+    columns = {"trial": [str(trial.number) for trial in trials]}
+    for index, name in enumerate(result.objectives):
+        columns[name] = [_number(trial.values[index]) for trial in trials]
+    columns["fresh seeds"] = [mean_and_sd(t.confirmed) if t.confirmed else "" for t in trials]
+    columns["test accuracy"] = [_number(study.test_accuracy(trial)) for trial in trials]
+    for name in (parameter.name for parameter in result.parameters):
+        columns[name] = [_shown(trial.params.get(name, "")) for trial in trials]
+    known = {name: cells for name, cells in columns.items() if any(cells)}
+    return table(list(known), list(zip(*known.values(), strict=True)), left=0)
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    if math.isfinite(value) and value == int(value) and abs(value) >= 10:
+        return f"{int(value):,}"
+    return f"{value:.6g}"
+
+
+def _shown(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 _TITLES = {
@@ -171,52 +202,3 @@ _TITLES = {
     "parallel_coordinate": "Every complete trial as a line",
     "pareto_front": "The Pareto front",
 }
-
-
-def _draw(page: Page, result: SweepResult) -> set[str]:
-    """Draw every figure that the study has enough trials for, and return their names."""
-    drawn = set()
-    for name, figure in result.figures():
-        figure.savefig(page.folder / f"{name}.png", dpi=110)
-        drawn.add(name)
-    return drawn
-
-
-def _add_figures(page: Page, drawn: Collection[str], heading: str, *names: str) -> None:
-    """Those of `names` that were drawn, below a heading if one is given."""
-    there = [name for name in names if name in drawn]
-    page.add(f"## {heading}" if heading and there else "")
-    for name in there:
-        page.figure(name, _TITLES[name])
-
-
-def _table_of(study: TrackedStudy, trials: Sequence[TrialResult]) -> str:
-    """Trials with their values, and where the test set was read for one its accuracy."""
-    result = study.result
-    tested = {trial.number: study.test_accuracy(trial) for trial in trials}
-    keys = [parameter.name for parameter in result.parameters]
-    optional = {
-        "fresh seeds": [mean_and_sd(t.confirmed) if t.confirmed else "" for t in trials],
-        "test accuracy": ["" if (n := tested[t.number]) is None else _number(n) for t in trials],
-    }
-    shown = {name: cells for name, cells in optional.items() if any(cells)}
-    rows = [
-        [
-            str(trial.number),
-            *map(_number, trial.values),
-            *(cells[index] for cells in shown.values()),
-            *(_shown(trial.params.get(key, "")) for key in keys),
-        ]
-        for index, trial in enumerate(trials)
-    ]
-    return table(["trial", *result.objectives, *shown, *keys], rows, left=0)
-
-
-def _number(value: float) -> str:
-    if math.isfinite(value) and value == int(value) and abs(value) >= 10:
-        return f"{int(value):,}"
-    return f"{value:.6g}"
-
-
-def _shown(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from perceptune import figures
-from perceptune.nn.diagnostics import hidden_activations, inspect
+from perceptune.nn.diagnostics import activations, inspect
 from perceptune.runs.training import Training
 
 _SAMPLES = 256
@@ -47,4 +47,4 @@ class Diagnostics:
 
     def _activations(self) -> list[np.ndarray]:
         training = self._training
-        return hidden_activations(training.network, training.state.theta, self._images)
+        return activations(training.network, training.state.theta, self._images)

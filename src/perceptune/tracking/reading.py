@@ -132,15 +132,10 @@ def read_folders(folder: Path) -> list[RunRecord]:
     return [_folder_record(path.parent, json.loads(path.read_text("utf-8"))) for path in paths]
 
 
-def folder_overrides(folder: Path) -> list[str]:
-    """The overrides of a run without a store, as `overrides_of` one with."""
-    return _read_overrides(folder / "overrides.yaml")
-
-
-def folder_history(folder: Path) -> list[dict[str, float]]:
-    """The history of a run without a store, as `history` of one with."""
-    rows: list[dict[str, float]] = json.loads((folder / RECORD).read_text("utf-8"))["history"]
-    return rows
+def read_folder(folder: Path) -> tuple[list[str], list[dict[str, float]]]:
+    """The overrides and the history of a run without a store."""
+    record = json.loads((folder / RECORD).read_text("utf-8"))
+    return _read_overrides(folder / "overrides.yaml"), record["history"]
 
 
 def _read_overrides(path: Path) -> list[str]:

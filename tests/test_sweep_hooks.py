@@ -3,23 +3,22 @@
 import shlex
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from perceptune import paths
-from support import Perceptune, runs_in, store_of
+from optuna_joblib_sweeper.testing import wait_until
+from perceptune import app
+from support import COMMAND, Perceptune, runs_in, store_of
 
-FILES = sorted(file.stem for file in (paths.root() / "sweeps").glob("*.yaml"))
+FILES = sorted(file.stem for file in (app.root() / "sweeps").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_sweep_file_opens_with_its_command_and_says_what_it_found(name: str) -> None:
-    lines = (paths.root() / "sweeps" / f"{name}.yaml").read_text().splitlines()
+    lines = (app.root() / "sweeps" / f"{name}.yaml").read_text().splitlines()
     assert lines[0] == "# @package _global_"
     assert lines[1] == f"# perceptune train -m sweeps={name}"
     comment = " ".join(line for line in lines[2:12] if line.startswith("#"))
@@ -124,7 +123,7 @@ def _study(folder: Path) -> "subprocess.Popen[str]":
     command = "train -m sweeps=digits hydra.sweeper.n_trials=6 train.epochs=60 "
     command += "hydra/sweeper/pruner=none train.checkpoint_seconds=0"
     return subprocess.Popen(
-        [sys.executable, "-m", "perceptune", *command.split()],
+        [*COMMAND, *command.split()],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -135,11 +134,12 @@ def _study(folder: Path) -> "subprocess.Popen[str]":
 @pytest.mark.slow
 def test_a_killed_study_goes_on_where_it_was(tmp_path: Path) -> None:
     first = _study(tmp_path)
-    deadline = time.monotonic() + 120
-    while not any("best/epoch" in run.data.metrics for run in _runs(tmp_path)):
+
+    def one_is_finished() -> bool:
         assert first.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+        return any("best/epoch" in run.data.metrics for run in _runs(tmp_path))
+
+    wait_until(one_is_finished, seconds=120)
     first.send_signal(signal.SIGKILL)
     first.wait()
 

@@ -3,22 +3,22 @@
 import json
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 
-from perceptune import __version__, experiment
-from perceptune.errors import UserError
-from perceptune.experiment import DivergedError
+from optuna_joblib_sweeper.testing import FakeTrial, wait_until
+from perceptune import __version__
+from perceptune.errors import DivergedError, UserError
 from perceptune.nn.checkpoint import load_network
-from support import configure, run, runs_in, store_of, working_in
+from perceptune.runs import run as run_module
+from perceptune.runs.training import start
+from support import COMMAND, configure, run, runs_in, store_of
 
-PICTURES = ["curves", "confusion", "per_class", "calibration", "mistakes", "samples", "weights"]
+FIGURES = ["curves", "confusion", "per_class", "calibration", "mistakes", "samples", "weights"]
 TAGS = {"pid", "host", "boot_id", "blas", "threads", "data.sha256", "perceptune.version"}
 
 
@@ -61,7 +61,7 @@ def test_final_metrics_agree_with_the_weights_kept(finished: tuple[Path, Any]) -
     folder, record = finished
     metrics = record.data.metrics
     saved = load_network(_artifacts(folder, record) / "weights" / "best.npz")
-    training = experiment.start(configure(folder), [])
+    training = start(configure(folder), [])
     test = training.parts.test
     probabilities = saved.network.probabilities(saved.theta, test.images[test.rows])
     right = probabilities.argmax(axis=1) == test.labels[test.rows]
@@ -100,7 +100,7 @@ def test_tags_data_and_artifacts_are_complete(finished: tuple[Path, Any]) -> Non
     }
     assert files == {
         *("weights/best.npz", "weights/last.npz", "config.yaml", "overrides.yaml"),
-        *(f"plots/{name}.png" for name in PICTURES),
+        *(f"plots/{name}.png" for name in FIGURES),
         *("mistakes.json", "confused_pairs.json"),
     }
     assert not list((folder / "mlruns").glob("checkpoints/*"))
@@ -132,7 +132,7 @@ def test_a_crash_leaves_a_failed_run_with_its_reason(
     def broken(*arguments: object, **options: object) -> None:
         raise RuntimeError("the disk caught fire")
 
-    monkeypatch.setattr(experiment, "conclude", broken)
+    monkeypatch.setattr(run_module, "record_results", broken)
     with pytest.raises(RuntimeError):
         run(tmp_path, "train.epochs=1")
     [record] = runs_in(tmp_path)
@@ -192,18 +192,18 @@ def test_any_composition_of_the_groups_trains(overrides: tuple[str, ...], tmp_pa
 
 def _started(folder: Path, *overrides: str) -> "subprocess.Popen[bytes]":
     """The real command in a process of its own."""
-    command = [sys.executable, "-m", "perceptune", "train", *overrides]
+    command = [*COMMAND, "train", *overrides]
     return subprocess.Popen(
         command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
 
 
 def _wait_for(found: Callable[[], object], process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 300
-    while not found():
+    def there() -> bool:
         assert process.poll() is None, "the training ended too early"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+        return bool(found())
+
+    wait_until(there, seconds=300)
 
 
 LONG = (
@@ -285,16 +285,6 @@ def test_an_interrupted_run_is_closed_and_can_be_resumed(
     assert (tmp_path / "mlruns" / "checkpoints" / f"{record.info.run_id}.npz").is_file()
 
 
-def test_resuming_with_other_settings_is_refused(tmp_path: Path) -> None:
-    with working_in(tmp_path):
-        training = experiment.start(configure(tmp_path, "train.epochs=5"), [])
-        training.checkpoint = tmp_path / "checkpoint.npz"
-        experiment.save(training)
-        config = configure(tmp_path, "resume=checkpoint.npz", "optimizer.lr=0.5")
-        with pytest.raises(UserError, match=r"resume keeps optimizer.lr=0.001, got 0.5"):
-            experiment.resume(config, ["resume=checkpoint.npz", "optimizer.lr=0.5"])
-
-
 def test_a_damaged_checkpoint_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "checkpoint.npz").write_bytes(b"PK\x03\x04 no more")
     with pytest.raises(UserError, match="is damaged, or not a file of Perceptune's"):
@@ -334,55 +324,24 @@ def test_the_long_mnist_command_of_the_readme_trains(mnist: Path, tmp_path: Path
     assert result.metrics["test/accuracy"] >= 0.98
 
 
-def test_a_second_attempt_at_a_trial_goes_on_from_its_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import optuna_joblib_sweeper
-
-    class Killed(BaseException):
-        pass
-
-    class Trial(optuna_joblib_sweeper.CurrentTrial):
-        folder = tmp_path
-        reports: ClassVar[list[int]] = []
-
-        def __bool__(self) -> bool:
-            return True
-
-        def report(self, value: float, step: int) -> None:
-            self.reports.append(step)
-            if self.reports == [1, 2, 3]:
-                raise Killed
-
-    monkeypatch.setattr(experiment, "current_trial", Trial)
+def test_a_second_attempt_at_a_trial_resumes_from_its_checkpoint(tmp_path: Path) -> None:
     overrides = ("tracking.enabled=false", "train.epochs=5", "train.checkpoint_seconds=0")
-    with pytest.raises(Killed):
-        run(tmp_path, *overrides)
-    run(tmp_path, *overrides)
-    assert Trial.reports == [1, 2, 3, 3, 4, 5]  # the checkpoint of epoch 3 was not yet written
-    run(tmp_path, *overrides)
-    assert Trial.reports[6:] == [1, 2, 3, 4, 5]  # the finished trial has left none
+    first = FakeTrial(folder=tmp_path, die_at=3)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, *overrides, trial=first)
+    assert list(first.reports) == [1, 2]
+    second = FakeTrial(folder=tmp_path)
+    run(tmp_path, *overrides, trial=second)
+    assert list(second.reports) == [3, 4, 5]  # the checkpoint of epoch 3 was not yet written
+    third = FakeTrial(folder=tmp_path)  # the finished trial has left none
+    run(tmp_path, *overrides, trial=third)
+    assert list(third.reports) == [1, 2, 3, 4, 5]
 
 
-def test_a_trial_never_reads_the_test_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import optuna_joblib_sweeper
-
-    class Trial(optuna_joblib_sweeper.CurrentTrial):
-        folder = tmp_path
-        reports: ClassVar[list[int]] = []
-
-        def __bool__(self) -> bool:
-            return True
-
-        def report(self, value: float, step: int) -> None:
-            self.reports.append(step)
-
-        def should_prune(self) -> bool:
-            return len(self.reports) == 2
-
-    monkeypatch.setattr(experiment, "current_trial", Trial)
-    result = run(tmp_path, "tracking.enabled=false", "train.epochs=9")
-    assert (result.outcome, Trial.reports) == ("pruned", [1, 2])
+def test_a_trial_never_reads_the_test_set(tmp_path: Path) -> None:
+    trial = FakeTrial(folder=tmp_path, prune_at=2)
+    result = run(tmp_path, "tracking.enabled=false", "train.epochs=9", trial=trial)
+    assert (result.outcome, list(trial.reports)) == ("pruned", [1, 2])
     assert not [name for name in result.metrics if name.startswith("test/")]
     with pytest.raises(UserError, match="refused in a study"):
-        run(tmp_path, "tracking.enabled=false", "train.evaluate_test=true")
+        run(tmp_path, "tracking.enabled=false", "train.evaluate_test=true", trial=trial)
