@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from optuna_joblib_sweeper.testing import wait_until
 from perceptune.tracking.pyfunc_model import as_pixels
 from support import digits, run, runs_in, store_of
 
@@ -129,11 +129,9 @@ def test_the_served_model_answers(trained: tuple[Path, Any]) -> None:
         start_new_session=True,
     )
     try:
-        deadline = time.monotonic() + 300
-        while not _answers(f"http://127.0.0.1:{port}/ping"):
-            assert server.poll() is None, (folder / "serve.log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        ping = f"http://127.0.0.1:{port}/ping"
+        wait_until(lambda: server.poll() is not None or _answers(ping), 300)
+        assert server.poll() is None, (folder / "serve.log").read_text()
         data = digits()
         body = json.dumps({"inputs": data.images[:100].tolist()}).encode()
         request = urllib.request.Request(
