@@ -1,18 +1,23 @@
 """Small foreign Hydra apps in temporary folders, run as real processes."""
 
+import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import optuna
+import psutil
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+
+from optuna_joblib_sweeper import processes
+
+FOREIGN_APP = Path(__file__).parents[2] / "examples" / "foreign_app" / "app.py"
 
 APP = '''
 """Notes every attempt in a file, then sleeps, reports, dies or fails as the config says."""
@@ -165,31 +170,18 @@ class Sweeps:
         return optuna.load_study(study_name="test", storage=JournalStorage(backend))
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 300) -> None:
-    """Return once `condition` holds; fail the test if it never does."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition never held"
-        time.sleep(0.02)
-
-
 def alive(pid: int) -> bool:
     """Whether the process runs; a zombie does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    return processes.identity(pid)["process_start"] != ""
 
 
 def group_members(leader: int) -> list[int]:
     """The living processes of a process group."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[2]) == leader and fields[0] != "Z":
-                found.append(int(entry.name))
-    return found
+    return [pid for pid in psutil.pids() if alive(pid) and _group(pid) == leader]
+
+
+def _group(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None

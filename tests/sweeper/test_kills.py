@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable
 
 import pytest
-from apps import App, alive, group_members, wait_until
+from apps import App, alive, group_members
+
+from optuna_joblib_sweeper.testing import wait_until
 
 Start = Callable[..., "subprocess.Popen[str]"]
 MLFLOW = ("hydra.sweeper.mlflow.enabled=true", "hydra.sweeper.mlflow.plots=false")

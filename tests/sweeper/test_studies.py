@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from apps import App
-
-EXAMPLE = Path(__file__).parent / "example_app" / "app.py"
+from apps import FOREIGN_APP, App
 
 
 def test_the_example_app_runs_where_perceptune_can_not_be_imported(tmp_path: Path) -> None:
     blocker = tmp_path / "sitecustomize.py"
     blocker.write_text("import sys\nsys.modules['perceptune'] = None\n")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    command = [sys.executable, str(EXAMPLE)]
+    command = [sys.executable, str(FOREIGN_APP)]
     check = [sys.executable, "-c", "import perceptune"]
     assert subprocess.run(check, env=environment, capture_output=True).returncode != 0
     done = subprocess.run(

@@ -1,19 +1,23 @@
-"""What tests of an app that is swept need: a trial that keeps what it is told, and waiting.
+"""What tests of a swept app need: a trial that keeps its reports, waiting, contracts to subclass.
 
-It refuses to know how a study runs.
+It needs no test framework, and refuses to know how a study runs.
 """
 
+import shlex
+import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from optuna_joblib_sweeper.current import CurrentTrial, set_current
+from optuna_joblib_sweeper.errors import SweepError
+from optuna_joblib_sweeper.result import SweepResult, load_study
 
 
 class FakeTrial(CurrentTrial):
-    """A trial that keeps what is reported to it, and stops or dies where it is told to.
+    """A trial that keeps what is reported to it, and can be made to stop or to die at a step.
 
     Attributes:
         reports: what was reported, by step.
@@ -23,26 +27,20 @@ class FakeTrial(CurrentTrial):
         self,
         number: int = 0,
         *,
-        params: Mapping[str, Any] = {},
         folder: Path | None = None,
-        attempt: int = 0,
-        mlflow_run_id: str | None = None,
-        confirming: bool = False,
         prune_at: int | None = None,
         die_at: int | None = None,
+        **attributes: Any,
     ) -> None:
         """Make a trial of the study `fake`.
 
         Args:
+            folder: its own folder, made at the first look.
             prune_at: from this step on it should stop.
             die_at: a report of this step raises KeyboardInterrupt, as an interruption would.
+            attributes: others of `CurrentTrial`, such as `attempt=1`.
         """
-        self.number = number
-        self.params = params
-        self.study_name = "fake"
-        self.attempt = attempt
-        self.mlflow_run_id = mlflow_run_id
-        self.confirming = confirming
+        self.__dict__.update(number=number, study_name="fake", **attributes)
         self.reports: dict[int, float] = {}
         self._folder = folder
         self._prune_at = prune_at
@@ -54,7 +52,7 @@ class FakeTrial(CurrentTrial):
 
     @property
     def folder(self) -> Path | None:
-        """The one given; it is made at the first look."""
+        """The one given; None without one."""
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
         return self._folder
@@ -94,3 +92,106 @@ def wait_until(condition: Callable[[], bool], seconds: float = 300) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"the condition did not hold within {seconds:g} s")
         time.sleep(0.02)
+
+
+class TaskContract:
+    """What a task must keep to that reports to the pruner; subclass it, and pytest runs it."""
+
+    def run_task(self) -> Any:
+        """Run the app's task in this process; it asks for `current_trial()`."""
+        raise NotImplementedError
+
+    def test_it_runs_outside_a_sweep(self) -> None:
+        """A plain run of the app needs no study."""
+        self.run_task()
+
+    def test_it_reports_by_growing_steps(self) -> None:
+        """Pruners compare trials at the same steps."""
+        with FakeTrial().running() as trial:
+            self.run_task()
+        assert list(trial.reports) == sorted(trial.reports) != []
+
+    def test_it_stops_when_it_should(self) -> None:
+        """A pruned trial trains no further."""
+        with FakeTrial(prune_at=0).running() as trial:
+            self.run_task()
+        assert len(trial.reports) == 1
+
+
+class StudyContract:
+    """What holds for every app and every storage; subclass it, and pytest runs it.
+
+        class TestMyApp(StudyContract):
+            command = (sys.executable, "/path/to/app.py")
+            overrides = ("epochs=2",)
+
+    Attributes:
+        command: how the app is started.
+        overrides: what makes its trials short.
+        storage: of the study, below the test's own `{folder}`, or a server's URL.
+    """
+
+    command: Sequence[str] = ()
+    overrides: Sequence[str] = ()
+    storage = "{folder}/contract.journal"
+
+    def arguments(self, folder: Path, *overrides: str) -> list[str]:
+        """The command of the study, which a test runs in `folder`."""
+        settings: Mapping[str, str] = {
+            "study_name": "contract",
+            "storage": self.storage.format(folder=folder),
+            "command": f"'{shlex.join(self.command)}'",
+        }
+        own = (f"hydra.sweeper.{key}={value}" for key, value in settings.items())
+        return [*self.command, "--multirun", *own, *self.overrides, *overrides]
+
+    def run(self, folder: Path, *overrides: str) -> "subprocess.CompletedProcess[str]":
+        """Run the study to its end."""
+        arguments = self.arguments(folder, *overrides)
+        return subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False)
+
+    def study(self, folder: Path) -> SweepResult:
+        """The study as its storage has it."""
+        return load_study(self.storage.format(folder=folder), "contract")
+
+    def test_the_same_command_resumes_and_the_winner_trains_again(self, tmp_path: Path) -> None:
+        """A larger budget adds trials and changes none that is finished."""
+        for n_trials in (2, 4):
+            done = self.run(tmp_path, f"hydra.sweeper.n_trials={n_trials}")
+            assert done.returncode == 0, done.stdout + done.stderr
+            before = self.study(tmp_path).trials[:2]
+        after = self.study(tmp_path)
+        assert after.trials[:2] == before
+        assert [trial.state in ("complete", "pruned") for trial in after.trials] == [True] * 4
+        assert after.winner_command is not None
+        subprocess.run(after.winner_command, shell=True, cwd=tmp_path, check=True)
+
+    def test_a_killed_study_resumes(self, tmp_path: Path) -> None:
+        """SIGKILL loses no finished trial and costs none of the budget."""
+        process = subprocess.Popen(
+            self.arguments(tmp_path, "hydra.sweeper.n_trials=6"),
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_until(lambda: bool(self.finished(tmp_path)) or process.poll() is not None)
+        process.kill()
+        process.wait()
+        before = self.finished(tmp_path)
+        self.run(tmp_path, "hydra.sweeper.n_trials=6")
+        after = self.finished(tmp_path)
+        assert len(after) == 6
+        assert [after[trial.number] for trial in before] == before
+
+    def finished(self, folder: Path) -> list[Any]:
+        """The finished trials so far; none before there is a study."""
+        try:
+            return self.study(folder).of("complete", "pruned")
+        except SweepError:
+            return []
+
+    def test_trials_are_pruned(self, tmp_path: Path) -> None:
+        """Each that reports a value stops, where the pruner lets none live."""
+        pruner = ("hydra/sweeper/pruner=threshold", "hydra.sweeper.pruner.upper=-1e300")
+        self.run(tmp_path, *pruner, "hydra.sweeper.n_trials=2")
+        assert [trial.state for trial in self.study(tmp_path).trials] == ["pruned"] * 2

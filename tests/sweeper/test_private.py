@@ -1,0 +1,81 @@
+"""Private doors of other packages: after an upgrade, this file tells first which one has moved."""
+
+import importlib
+import inspect
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import optuna_joblib_sweeper
+
+FOLDER = Path(optuna_joblib_sweeper.__file__).parent
+DOORS = [
+    ("hydra-core", "hydra._internal.utils", "_locate"),
+    ("hydra-core", "hydra._internal.config_loader_impl", "get_overrides_dirname"),
+    ("hydra-core", "hydra.core.utils", "JobReturn._return_value"),
+    ("hydra-core", "hydra.core.utils", "run_job"),
+    ("hydra-core", "hydra.core.utils", "setup_globals"),
+    ("hydra-core", "hydra.core.singleton", "Singleton.get_state"),
+    ("omegaconf", "omegaconf.basecontainer", "BaseContainer._resolvers"),
+    ("optuna", "optuna.trial", "FrozenTrial._trial_id"),
+    ("optuna", "optuna.trial", "Trial.relative_params"),
+    ("joblib", "joblib._parallel_backends", "LokyBackend.configure"),
+    ("joblib", "joblib._parallel_backends", "LokyBackend._prepare_worker_env"),
+    ("joblib", "joblib.executor", "get_memmapping_executor"),
+    ("joblib", "joblib.externals.loky.process_executor", "TerminatedWorkerError"),
+]
+
+
+@pytest.mark.parametrize(("distribution", "module", "name"), DOORS)
+def test_a_door_is_where_it_was(distribution: str, module: str, name: str) -> None:
+    owner = importlib.import_module(module)
+    first, _, rest = name.partition(".")
+    found = getattr(owner, first, None)
+    # Fields and what a constructor sets stand in the class's source, not on the class.
+    there = found is not None and (
+        not rest or hasattr(found, rest) or rest in inspect.getsource(found)
+    )
+    assert there, (
+        f"{distribution} {version(distribution)} has no {module}.{name} any more: find what took "
+        f"its place, and change optuna_joblib_sweeper/_private.py"
+    )
+
+
+def test_every_door_is_opened_in_one_module_alone() -> None:
+    """Underscored modules and names of other packages are imported by `_private.py` only."""
+    marks = ("hydra._internal", "._parallel_backends", "joblib.externals", "basecontainer")
+    marks += ("_return_value", "._trial_id", "joblib.executor", "._resolvers")
+    users = {
+        path.name for path in FOLDER.glob("*.py") if any(mark in path.read_text() for mark in marks)
+    }
+    assert users == {"_private.py"}
+
+
+def test_optuna_still_makes_the_trial_that_a_storage_has() -> None:
+    import optuna
+
+    from optuna_joblib_sweeper import _private
+
+    study = optuna.create_study()
+    study.enqueue_trial({"x": 0.5})
+    study.ask()
+    [waiting] = study.trials
+    trial = _private.optuna_trial(study, waiting)
+    assert trial.suggest_float("x", 0, 1) == 0.5
+    assert _private.trial_id(waiting) == 0
+
+
+def test_omegaconf_still_wraps_resolvers_so_that_the_function_is_found() -> None:
+    from omegaconf import OmegaConf
+
+    from optuna_joblib_sweeper import _private
+
+    def double(value: int) -> int:
+        return 2 * value
+
+    OmegaConf.register_new_resolver("doubled_here", double)
+    try:
+        assert _private.app_resolvers()["doubled_here"] is double
+    finally:
+        OmegaConf.clear_resolver("doubled_here")
