@@ -57,9 +57,7 @@ def test_one_setting_is_summarized_in_a_line() -> None:
 
 
 def test_several_settings_are_told_apart_by_the_overrides_that_differ() -> None:
-    found = [
-        _run(seed, 0.9, (f"lr={lr}", "epochs=2"), lr=lr) for lr in (1, 2) for seed in range(2)
-    ]
+    found = [_run(seed, 0.9, (f"lr={lr}", "epochs=2"), lr=lr) for lr in (1, 2) for seed in range(2)]
     settings = settings_of(found)
     assert labels(settings) == ["lr=1", "lr=2"]
     title, *lines = summary(settings).splitlines()

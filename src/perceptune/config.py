@@ -6,7 +6,7 @@ stand in `conf/`; a setting is a field of the dataclass that uses it.
 
 import copy
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, make_dataclass
 from functools import cache
 from typing import Any, TypeVar, get_type_hints
@@ -183,13 +183,13 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _plain(composed: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    config = composed if isinstance(composed, DictConfig) else OmegaConf.create(dict(composed))
     try:
-        plain = OmegaConf.to_container(OmegaConf.create(composed), resolve=True)  # type: ignore[call-overload]
+        plain: Any = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         message = str(error.msg or error).splitlines()[0]
         raise UserError(f"{error.full_key}: {message}" if error.full_key else message) from error
-    assert isinstance(plain, dict)
-    return plain
+    return dict(plain)
 
 
 def _drop_former(settings: dict[str, Any]) -> None:
@@ -210,8 +210,9 @@ def _network(model: dict[str, Any]) -> NetworkSpec:
     """The network of `model`: its own settings beside those of activation and initializer."""
     known = [name for kind in ACTIVATIONS.values() for name in _settings_of(kind)]
     known += [f"init_{name}" for kind in INITIALIZERS.values() for name in _settings_of(kind)]
-    own = [name for name in _settings_of(NetworkSpec)]
-    _refuse_unknown(model, [*own, "activation", "init", *dict.fromkeys(known)], "model.")
+    _refuse_unknown(
+        model, [*_settings_of(NetworkSpec), "activation", "init", *dict.fromkeys(known)], "model."
+    )
     activation = _choose(ACTIVATIONS, "model.activation", model.get("activation"))
     initializer = _choose(INITIALIZERS, "model.init", model.get("init"))
     initial = {name: model.get(f"init_{name}") for name in _settings_of(initializer)}
@@ -258,7 +259,7 @@ def _choose(table: Mapping[str, type[T]], key: str, name: Any) -> type[T]:
 
 
 def _build(
-    kind: type[T],
+    kind: Callable[..., T],
     settings: Mapping[str, Any],
     prefix: str = "",
     *,
@@ -298,15 +299,15 @@ def _build(
 
 
 @cache
-def _settings_of(kind: type[Any]) -> dict[str, Any]:
+def _settings_of(kind: Any) -> dict[str, Any]:
     """The fields of a dataclass that are settings, with their types: not those built of others."""
     hints = get_type_hints(kind)
     return {f.name: hints[f.name] for f in fields(kind) if hints[f.name] in _WORDS}
 
 
 @cache
-def _schema(kind: type[Any]) -> DictConfig:
-    """The settings of `kind` as OmegaConf checks and converts them."""
+def _schema(kind: Any) -> DictConfig:
+    """The settings of a dataclass as OmegaConf checks and converts them."""
     schema: DictConfig = OmegaConf.structured(
         make_dataclass(kind.__name__, list(_settings_of(kind).items()))
     )
@@ -342,7 +343,7 @@ def _check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
         raise RangeError(name, f"one of {names}", repr(value))
 
 
-def _check_choices(name: str, values: list[str] | tuple[Any, ...], allowed: tuple[str, ...]) -> None:
+def _check_choices(name: str, values: Sequence[Any], allowed: tuple[str, ...]) -> None:
     for value in values:
         _check_choice(name, value, allowed)
     if not values or len(set(values)) < len(values):

@@ -47,7 +47,7 @@ def mean_probabilities(networks: Sequence[SavedNetwork], images: Array, pixel_ma
     """
     total = np.zeros((len(images), networks[0].network.widths[-1]))
     for saved in networks:
-        own = saved.notes["pixel_max"]
+        own = saved.metadata["pixel_max"]
         scaled = images if own == pixel_max else images * np.float32(own / pixel_max)
         total += saved.network.probabilities(saved.theta, scaled)
     mean: Array = total / len(networks)
@@ -60,28 +60,28 @@ def refuse_mixture(networks: Sequence[SavedNetwork], names: Sequence[str]) -> No
     Raises:
         UserError: two of them do not.
     """
-    first = networks[0].notes
+    first = networks[0].metadata
     for saved, name in zip(networks[1:], names[1:], strict=True):
         for key in ("shape", "classes"):
-            if saved.notes[key] != first[key]:
+            if saved.metadata[key] != first[key]:
                 raise UserError(
-                    f"{name} and {names[0]} do not go together: {key} {saved.notes[key]} "
+                    f"{name} and {names[0]} do not go together: {key} {saved.metadata[key]} "
                     f"and {first[key]}"
                 )
 
 
 def _checked(saved: SavedNetwork, name: str) -> SavedNetwork:
     """Refuse a file whose metadata do not fit its weights; they come from outside."""
-    notes, widths = saved.notes, saved.network.widths
+    metadata, widths = saved.metadata, saved.network.widths
     try:
         fits = (
-            notes.keys() >= _METADATA
-            and len(notes["shape"]) == 2
-            and math.prod(notes["shape"]) == widths[0]
-            and len(notes["classes"]) == widths[-1]
-            and all(isinstance(name, str) for name in notes["classes"])
-            and 0 < notes["pixel_max"] <= 255
-            and isinstance(notes.get("data", {}), dict)
+            metadata.keys() >= _METADATA
+            and len(metadata["shape"]) == 2
+            and math.prod(metadata["shape"]) == widths[0]
+            and len(metadata["classes"]) == widths[-1]
+            and all(isinstance(name, str) for name in metadata["classes"])
+            and 0 < metadata["pixel_max"] <= 255
+            and isinstance(metadata.get("data", {}), dict)
         )
     except TypeError:
         fits = False

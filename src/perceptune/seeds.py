@@ -196,12 +196,12 @@ def summarize(parent: Run | None, folder: Path) -> None:
 
 
 def _recorded_below(parent: Run | None, folder: Path) -> Iterator[SeedRun]:
-    """The finished trainings of a parent, or without a store those in the folders below `folder`."""
+    """The finished trainings of a parent, or without a store those below `folder`."""
     if parent is None:
         for run in reading.read_folders(folder):
             if "best/epoch" in run.metrics:
-                place = Path(run.id)
-                yield SeedRun.of(run, reading.folder_overrides(place), reading.folder_history(place))
+                overrides, history = reading.read_folder(Path(run.id))
+                yield SeedRun.of(run, overrides, history)
         return
     assert parent.id is not None
     for run in reading.children_of(parent.store, parent.id):

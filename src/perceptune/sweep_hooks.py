@@ -113,7 +113,7 @@ def _evaluate_seeds(
 def _registration(config: Config, saved: SavedNetwork, data: Dataset) -> Registration | None:
     if config.register is None:
         return None
-    accuracy = saved.notes.get("val/accuracy")
+    accuracy = saved.metadata.get("val/accuracy")
     return Registration(config.register, accuracy, data.digest, promote=True)
 
 

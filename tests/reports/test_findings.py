@@ -48,6 +48,13 @@ def test_the_parameter_that_decides_is_found_and_described() -> None:
     assert text.endswith("Below 5%: `model.activation`.")
 
 
+def test_the_best_of_few_trials_is_one() -> None:
+    study = made(by_lr, 4)
+    best = study.ranked()[0].params["optimizer.lr"]
+    words = findings.words_on(PARAMETERS[0], study)
+    assert words.startswith(f"the best has {best:.3g}, searched")
+
+
 def test_choices_are_described_by_their_medians_best_first() -> None:
     def objective(trial: optuna.Trial) -> float:
         trial.suggest_categorical("hidden", [0, 1])

@@ -117,7 +117,7 @@ def test_a_signal_ends_everything_at_once_and_leaves_nothing_running(
     assert process.returncode == code, output
     assert seconds < 15, output  # the tasks would have slept for 30
     assert "Traceback" not in output
-    assert "the same command goes on" in output
+    assert "run the same command to resume" in output
     assert app.states() == ["WAITING"] * 2
     app.run()
     assert app.states() == ["COMPLETE"] * 6

@@ -36,9 +36,10 @@ def task(config):
     return -float(config.x)
 
 
-def done(study, best, run_id):
+def done(result):
     from mlflow import MlflowClient
-    MlflowClient("sqlite:///mlflow.db").set_tag(run_id, "seen_by_hook", best.number)
+    client = MlflowClient(result.tracking_uri)
+    client.set_tag(result.run_id, "seen_by_hook", result.winner.number)
 
 
 if __name__ == "__main__":

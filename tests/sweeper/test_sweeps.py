@@ -13,7 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from optuna_joblib_sweeper import current_trial
+from optuna_joblib_sweeper import SweepResult, current_trial, load_study
 from optuna_joblib_sweeper.errors import SweepError
 
 RANDOM = ("hydra/sweeper/sampler=random", "hydra.sweeper.sampler.seed=1")
@@ -56,9 +56,11 @@ def refuse(config: Any) -> None:
         raise ValueError("3 is no good")
 
 
-def complete(study: optuna.Study, best: Any, run_id: str | None) -> None:
+def complete(result: SweepResult) -> None:
+    assert result.winner is not None
+    assert result == load_study(result.storage, result.name)
     with Path("complete.txt").open("a") as file:
-        file.write(f"{study.study_name} {best.number} {run_id}\n")
+        file.write(f"{result.name} {result.winner.number} {result.run_id}\n")
 
 
 def test_a_grid_runs_every_point_once_with_values_as_themselves(sweep: Sweeps) -> None:

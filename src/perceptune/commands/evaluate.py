@@ -48,7 +48,7 @@ def _own_data(network: SavedNetwork, overrides: Sequence[str]) -> list[str]:
 
     With the split that it was trained with, so that none of its training samples is tested.
     """
-    data = network.notes.get("data", {})
+    data = network.metadata.get("data", {})
     own = []
     if not any(word.startswith("data=") for word in overrides) and data.get("name"):
         own.append(f"data={data['name']}")
@@ -57,20 +57,18 @@ def _own_data(network: SavedNetwork, overrides: Sequence[str]) -> list[str]:
     return own
 
 
-def _predict(
-    config: Config, found: Sequence[SavedNetwork], names: Sequence[str]
-) -> Predictions:
+def _predict(config: Config, found: Sequence[SavedNetwork], names: Sequence[str]) -> Predictions:
     data = sources.load(config.data)
     test = split(data, validation=0, seed=config.data.split_seed).test
-    notes = found[0].notes
-    if tuple(notes["shape"]) != tuple(data.shape):
+    metadata = found[0].metadata
+    if tuple(metadata["shape"]) != tuple(data.shape):
         raise UserError(
-            f"{names[0]} takes images of {_by(notes['shape'])} pixels, data={data.name} has "
+            f"{names[0]} takes images of {_by(metadata['shape'])} pixels, data={data.name} has "
             f"{_by(data.shape)}; choose other data"
         )
-    if len(notes["classes"]) != len(data.classes):
+    if len(metadata["classes"]) != len(data.classes):
         raise UserError(
-            f"{names[0]} has {len(notes['classes'])} classes, data={data.name} has "
+            f"{names[0]} has {len(metadata['classes'])} classes, data={data.name} has "
             f"{len(data.classes)}; choose other data"
         )
     if data.test_images is None:
@@ -85,7 +83,7 @@ def _refuse_trained_on(
 ) -> None:
     """Where the test part is drawn from the data, another draw holds training samples."""
     for network, name in zip(found, names, strict=True):
-        own = network.notes.get("data", {})
+        own = network.metadata.get("data", {})
         if own.get("digest") == digest and own.get("split_seed") != split_seed:
             raise UserError(
                 f"data.split_seed={split_seed} would test {name} on samples that it was trained "

@@ -34,11 +34,11 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError(f"--output: no folder {options.output.parent}")
     store = options.store or os.environ.get("MLFLOW_TRACKING_URI") or default_uri()
     network = networks.load(options.model, store)
-    notes = network.notes
-    shape, pixel_max = tuple(notes["shape"]), notes["pixel_max"]
+    metadata = network.metadata
+    shape, pixel_max = tuple(metadata["shape"]), metadata["pixel_max"]
     found = pictures.read(options.input, shape, pixel_max)
     probabilities = networks.mean_probabilities([network], found.images, pixel_max)
-    rows = _rows(found, probabilities, notes["classes"], every_class=options.probabilities)
+    rows = _rows(found, probabilities, metadata["classes"], every_class=options.probabilities)
     _write(rows, options.output)
 
 

@@ -59,7 +59,7 @@ def load(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     except FileNotFoundError:
         raise
     except Exception as error:  # one flipped byte makes zipfile raise nearly anything
-        raise ValueError(f"{path} is damaged, or no file of Perceptune") from error
+        raise ValueError(f"{path} is damaged, or not a file of Perceptune") from error
     # A wrong length in the archive's directory hides arrays without an error, and NumPy returns
     # entries that are no arrays as bytes.
     whole = isinstance(meta, dict) and meta.pop(_NAMES, None) == sorted(arrays)

@@ -76,12 +76,12 @@ def words_on(parameter: "SweptParameter", result: SweepResult) -> str:
     if parameter.choices is not None:
         return _medians(parameter.name, ranked, result.directions[0] == "maximize")
     best = ranked[: max(1, len(ranked) // _BEST)]
-    inside = [float(trial.params[parameter.name]) for trial in best]
+    found = [float(trial.params[parameter.name]) for trial in best]
+    span = f"the best {len(best)} have {min(found):.3g} to {max(found):.3g}"
+    if len(best) == 1:
+        span = f"the best has {found[0]:.3g}"
     scale = " on a log scale" if parameter.log else ""
-    return (
-        f"the best {len(best)} have {min(inside):.3g} to {max(inside):.3g}, searched{scale} "
-        f"from {parameter.low:g} to {parameter.high:g}"
-    )
+    return f"{span}, searched{scale} from {parameter.low:g} to {parameter.high:g}"
 
 
 def _medians(name: str, trials: Sequence[TrialResult], maximize: bool) -> str:

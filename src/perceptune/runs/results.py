@@ -209,9 +209,7 @@ def captions_of(
     ]
 
 
-def _record_seeds(
-    trainings: Sequence[Training], best: dict[str, list[float]], run: Run
-) -> None:
+def _record_seeds(trainings: Sequence[Training], best: dict[str, list[float]], run: Run) -> None:
     """Record the spread of each metric over the seeds, and the weights of each seed."""
     for name, values in best.items():
         run.log_metrics(Spread.of(values).metrics(name))
@@ -235,9 +233,7 @@ def _draw(trainings: Sequence[Training], run: Run, predictions: Predictions | No
         log_predictions(run, predictions)
 
 
-def _log_gallery(
-    run: Run, name: str, predictions: Predictions, chosen: Array, title: str
-) -> None:
+def _log_gallery(run: Run, name: str, predictions: Predictions, chosen: Array, title: str) -> None:
     probabilities = predictions.probabilities[chosen].max(axis=1)
     predicted = predictions.probabilities[chosen].argmax(axis=1)
     labels = predictions.labels[chosen]
@@ -249,9 +245,7 @@ def _log_gallery(
     )
 
 
-def _mistakes_table(
-    predictions: Predictions, wrong: Array
-) -> tuple[list[str], list[list[object]]]:
+def _mistakes_table(predictions: Predictions, wrong: Array) -> tuple[list[str], list[list[object]]]:
     """All wrong predictions: which sample, what was predicted, how probable."""
     rows: list[list[object]] = []
     for position in wrong:

@@ -98,9 +98,9 @@ def train(
         config = config if trial else first.config
         name = name_of(config, first.overrides)
         alone = not (trial or quiet)
-        with _recorded(trainings, config, name, folder, trial, tags) as run:
-            with _resume_hint(first, alone):
-                outcome, metrics = _run(trainings, config, run, trial, alone)
+        recorded = _recorded(trainings, config, name, folder, trial, tags)
+        with recorded as run, _resume_hint(first, alone):
+            outcome, metrics = _run(trainings, config, run, trial, alone)
         for training in trainings:
             if training.checkpoint:
                 training.checkpoint.unlink(missing_ok=True)

@@ -158,7 +158,7 @@ def resume(config: Config, overrides: list[str]) -> Training:
     if not path.is_file():
         path = checkpoint_of(config.resume)
     try:
-        state, arrays, notes = checkpoint.load_training(path)
+        state, arrays, metadata = checkpoint.load_training(path)
     except FileNotFoundError:
         raise UserError(
             f"resume={config.resume}: no checkpoint at {path}; the run has finished, "
@@ -166,18 +166,18 @@ def resume(config: Config, overrides: list[str]) -> Training:
         ) from None
     except ValueError as error:
         raise UserError(f"resume={config.resume}: {error}") from None
-    saved = parse(notes["config"])
+    saved = parse(metadata["config"])
     _refuse_changes(config, saved, overrides)
     data, parts, network = prepare(saved)
-    if data.digest != notes["data"]:
+    if data.digest != metadata["data"]:
         raise UserError(
             f"resume={config.resume}: the data has changed since the training began; "
             "restore it, or start a new run"
         )
-    best = Best(arrays["best"], **notes["best"])
-    training = Training(saved, data, parts, network, state, best, notes["overrides"])
-    training.run_id, training.checkpoint = notes["run_id"], path
-    training.seconds, training.history = notes["seconds"], notes["history"]
+    best = Best(arrays["best"], **metadata["best"])
+    training = Training(saved, data, parts, network, state, best, metadata["overrides"])
+    training.run_id, training.checkpoint = metadata["run_id"], path
+    training.seconds, training.history = metadata["seconds"], metadata["history"]
     return training
 
 
@@ -187,12 +187,12 @@ def restore_attempt(training: Training) -> None:
     if not training.checkpoint.is_file():
         return
     try:
-        state, arrays, notes = checkpoint.load_training(training.checkpoint)
+        state, arrays, metadata = checkpoint.load_training(training.checkpoint)
     except ValueError:
         return  # this attempt starts from the beginning
-    if notes["config"] == training.config.settings and notes["data"] == training.data.digest:
-        training.state, training.best = state, Best(arrays["best"], **notes["best"])
-        training.seconds, training.history = notes["seconds"], notes["history"]
+    if metadata["config"] == training.config.settings and metadata["data"] == training.data.digest:
+        training.state, training.best = state, Best(arrays["best"], **metadata["best"])
+        training.seconds, training.history = metadata["seconds"], metadata["history"]
 
 
 def _refuse_changes(config: Config, saved: Config, overrides: list[str]) -> None:

@@ -1,6 +1,6 @@
-"""Runs opened, resumed and closed truthfully: alone, below a parent, or again.
+"""Lifecycle of runs: opened, resumed, and closed with the status that is true.
 
-Only MLflow's client is used: nothing is left to exit hooks and global state.
+Knows nothing of what they record. Only MLflow's client is used, no global state and no exit hooks.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -92,7 +92,7 @@ def close_dead_runs(client: "MlflowClient", experiment_id: str) -> None:
 
 @contextmanager
 def _held(open_: Callable[[], AnyRun], close: Callable[..., None]) -> Iterator[AnyRun]:
-    """The run that `open_` returns, closed with what really happened."""
+    """The run that `open_` returns, closed with the status that is true."""
     run: AnyRun | None = None
     try:
         with interrupts_wait():  # until there is a run to close; MLflow's import takes seconds

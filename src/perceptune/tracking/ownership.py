@@ -1,6 +1,6 @@
 """Ownership: which version, user and BLAS a run is made with.
 
-Which process owns it is told by `optuna_joblib_sweeper.processes`.
+Knows nothing of processes; `optuna_joblib_sweeper.processes` names the one that owns a run.
 """
 
 import os

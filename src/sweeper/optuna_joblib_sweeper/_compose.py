@@ -1,12 +1,10 @@
 """Task configs composed by Hydra, for trials and for the checks before a study."""
 
 import copy
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
-from hydra._internal.config_loader_impl import get_overrides_dirname
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
@@ -14,11 +12,9 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from optuna_joblib_sweeper._private import override_dirname
 from optuna_joblib_sweeper._space import Space
-from optuna_joblib_sweeper._verdict import reason_of
-from optuna_joblib_sweeper.errors import SweepError
-
-log = logging.getLogger(__name__)
+from optuna_joblib_sweeper.errors import SweepError, reason_of
 
 MAX_TEMPLATES = 32
 
@@ -62,11 +58,8 @@ class Composer:
         everything = [*self.fixed, *overrides]
         config.hydra.overrides.task = everything
         style = config.hydra.job.config.override_dirname
-        config.hydra.job.override_dirname = get_overrides_dirname(
-            overrides=parser.parse_overrides(everything),
-            kv_sep=style.kv_sep,
-            item_sep=style.item_sep,
-            exclude_keys=style.exclude_keys,
+        config.hydra.job.override_dirname = override_dirname(
+            parser.parse_overrides(everything), style
         )
         OmegaConf.copy_cache(from_config=self.config, to_config=config)
         return config
@@ -113,21 +106,24 @@ def check_space(composer: Composer, space: Space, check: Callable[..., Any] | No
     Raises:
         SweepError: a value that the app's config, or `check`, refuses, naming the parameter.
     """
-    base: DictConfig | None = None
+    bases = []
     for varied, chosen in space.probes():
-        overrides = space.overrides(chosen)
         # The first probe has all first values; a fault in it is blamed on what causes it below.
         try:
-            composed = composer.compose(overrides)
-            if check is not None:
-                check(task_part(composed))
+            bases.append(_checked(composer, space.overrides(chosen), check))
         except Exception as error:
             culprit = varied or _culprit(composer, space, chosen, check)
             raise SweepError(_refusal(culprit, space, chosen, error)) from None
-        if base is None:
-            base = composed
-    assert base is not None
-    return base
+    return bases[0]
+
+
+def _checked(
+    composer: Composer, overrides: Sequence[str], check: Callable[..., Any] | None
+) -> DictConfig:
+    composed = composer.compose(overrides)
+    if check is not None:
+        check(task_part(composed))
+    return composed
 
 
 def check_custom_space(
@@ -150,9 +146,7 @@ def check_custom_space(
             parameter.suggest(trial)
     try:
         suggest_more(composer.config, trial)
-        composed = composer.compose(space.overrides(trial.params))
-        if check is not None:
-            check(task_part(composed))
+        _checked(composer, space.overrides(trial.params), check)
     except Exception as error:
         raise SweepError(f"hydra.sweeper.custom_search_space: {reason_of(error)}") from None
 
@@ -167,9 +161,7 @@ def _culprit(
     for count in range(len(chosen) + 1):
         some = dict(list(chosen.items())[:count])
         try:
-            composed = composer.compose(space.overrides(some))
-            if check is not None:
-                check(task_part(composed))
+            _checked(composer, space.overrides(some), check)
         except Exception:
             return list(some)[-1] if some else None
     return None

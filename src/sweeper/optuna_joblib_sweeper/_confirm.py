@@ -6,22 +6,22 @@ It is a grid study of its own (trial × seed), so it resumes and survives deaths
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import CategoricalDistribution
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
-from optuna_joblib_sweeper._config import ConfirmSettings
+from optuna_joblib_sweeper._fingerprint import Fingerprint
 from optuna_joblib_sweeper._job import Confirmation, Job
-from optuna_joblib_sweeper._results import Confirmed
 from optuna_joblib_sweeper._space import Parameter, Space
-from optuna_joblib_sweeper._study import Memory, StudyStore
+from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper.errors import SweepError
+from optuna_joblib_sweeper.result import TrialResult
+from optuna_joblib_sweeper.settings import ConfirmSettings
 
 
 def fresh_seeds(settings: ConfirmSettings, config: DictConfig) -> tuple[int, ...]:
-    """The seeds asked for, or as many as asked for above those that the sweep used.
+    """The seeds listed, or as many as the settings count above those that the sweep used.
 
     Raises:
         SweepError: the config has no whole number under the seed's key.
@@ -35,10 +35,10 @@ def fresh_seeds(settings: ConfirmSettings, config: DictConfig) -> tuple[int, ...
     if isinstance(settings.seeds, int):
         first = used + settings.skip
         return tuple(range(first, first + settings.seeds))
-    return settings.seeds
+    return tuple(settings.seeds)
 
 
-def confirmation_job(job: Job, candidates: Sequence[FrozenTrial], seeds: Sequence[int]) -> Job:
+def confirmation_job(job: Job, candidates: Sequence[TrialResult], seeds: Sequence[int]) -> Job:
     """The job that repeats each candidate with each seed."""
     numbers = [trial.number for trial in candidates]
     space = Space(
@@ -59,26 +59,23 @@ def confirmation_job(job: Job, candidates: Sequence[FrozenTrial], seeds: Sequenc
         job,
         settings=settings,
         space=space,
-        study_name=f"{job.study_name}-confirm-{what}",
+        paths=job.paths.confirmation(f"{job.paths.study_name}-confirm-{what}"),
         budget=len(numbers) * len(seeds),
         custom_search_space=None,
         confirmation=Confirmation(
-            {trial.number: tuple(trial.user_attrs["overrides"]) for trial in candidates},
-            job.settings.confirm.key,
+            {trial.number: trial.overrides for trial in candidates}, job.settings.confirm.key
         ),
-        sweep_dir=str(Path(job.sweep_dir) / "confirm"),
     )
 
 
-def open_store(job: Job, memory: Memory) -> StudyStore:
+def open_store(job: Job, fingerprint: Fingerprint) -> StudyStore:
     """The confirmation's own study, beside the one that it confirms."""
-    remembered = replace(memory, space=str(job.space), grid=True)
-    return StudyStore.open(job.spec, job.study_name, remembered, Path(job.folder))
+    return StudyStore.open(job.paths, replace(fingerprint, space=str(job.space), grid=True))
 
 
-def read_confirmed(store: StudyStore) -> Confirmed:
-    """Values by trial, of the runs that finished."""
-    values: dict[int, list[float]] = {}
+def confirmed_values(store: StudyStore) -> dict[str, list[float]]:
+    """By the number of a trial, as text, the values of those of its runs that are complete."""
+    values: dict[str, list[float]] = {}
     for trial in store.trials((TrialState.COMPLETE,)):
-        values.setdefault(trial.params["trial"], []).append(trial.values[0])
-    return Confirmed(values)
+        values.setdefault(str(trial.params["trial"]), []).append(trial.values[0])
+    return values

@@ -12,6 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from optuna_joblib_sweeper._job import Job, Outcome
 from optuna_joblib_sweeper._pool import WorkerDiedError, stream
+from optuna_joblib_sweeper._record import TrialRecord
+from optuna_joblib_sweeper._storage import mend
 from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper._tally import Tally
 from optuna_joblib_sweeper._worker import run_token
@@ -20,7 +22,7 @@ from optuna_joblib_sweeper.processes import kill_descendants
 
 log = logging.getLogger(__name__)
 
-BARREN_DEATHS = 3
+DEATHS_WITHOUT_TRIAL = 3
 CRASHES_BEFORE_SUSPICION = 2
 
 
@@ -49,7 +51,7 @@ class Engine:
         self.tally = tally
         self._observe = observe
         self._keep = keep
-        self._barren = 0
+        self._idle_deaths = 0
         try:
             pickled = cloudpickle.dumps(job)
         except Exception as error:
@@ -90,7 +92,7 @@ class Engine:
         A trial that was running each time a driver died hard is tried alone, in the end not again.
         """
         for trial in self.store.running():
-            crashes = int(trial.user_attrs.get("crashes", 0)) + 1
+            crashes = TrialRecord.of(trial).crashes + 1
             if crashes > self.job.settings.max_retries + CRASHES_BEFORE_SUSPICION:
                 self._give_up(trial, f"the whole sweep died {crashes} times while this trial ran")
             elif crashes >= CRASHES_BEFORE_SUSPICION:
@@ -101,7 +103,7 @@ class Engine:
     def release(self) -> None:
         """After an error here or a signal: end the workers and give back what was in flight."""
         kill_descendants(keep=self._keep)
-        self.store.spec.mend()
+        mend(self.store.paths.journal)
         for trial in self.store.running(self.job.driver):
             self.store.give_back(trial)
 
@@ -133,7 +135,7 @@ class Engine:
         except WorkerDiedError:
             died = True
             kill_descendants(keep=self._keep)
-            self.store.spec.mend()
+            mend(self.store.paths.journal)
         # A cluster may lose a worker without a word: its trial is running, and no token is left.
         lost = self.store.running(self.job.driver)
         if died or lost:
@@ -142,14 +144,14 @@ class Engine:
 
     def _retry(self, lost: list[FrozenTrial]) -> None:
         """One of `lost` killed a worker; which one is known only if it was alone."""
-        self._barren = 0 if lost else self._barren + 1
-        if self._barren >= BARREN_DEATHS:
+        self._idle_deaths = 0 if lost else self._idle_deaths + 1
+        if self._idle_deaths >= DEATHS_WITHOUT_TRIAL:
             raise SweepError(
-                f"workers died {self._barren} times before they took a trial; "
+                f"workers died {self._idle_deaths} times before they took a trial; "
                 f"hydra.sweeper.backend=sequential shows why"
             )
         for trial in lost:
-            deaths = int(trial.user_attrs.get("deaths", 0)) + (1 if len(lost) == 1 else 0)
+            deaths = TrialRecord.of(trial).deaths + (1 if len(lost) == 1 else 0)
             if deaths > self.job.settings.max_retries:
                 self._give_up(trial, f"killed its worker process {deaths} times")
                 continue
@@ -158,7 +160,7 @@ class Engine:
 
     def _give_up(self, trial: FrozenTrial, reason: str) -> None:
         self.store.give_up(trial, reason)
-        overrides = tuple(trial.user_attrs.get("overrides", ()))
+        overrides = TrialRecord.of(trial).overrides
         self._note(Outcome(trial.number, TrialState.FAIL, None, reason, overrides))
 
     def _note(self, outcome: Outcome) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 from optuna.trial import TrialState
 
 from optuna_joblib_sweeper._compose import Composer
-from optuna_joblib_sweeper._config import Settings
 from optuna_joblib_sweeper._space import Space
-from optuna_joblib_sweeper._storage import StorageSpec
+from optuna_joblib_sweeper.paths import StudyPaths
+from optuna_joblib_sweeper.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,6 @@ class TrackingLink:
     tracking_uri: str
     experiment_id: str
     parent_run_id: str
-    log_params: bool
 
 
 @dataclass(frozen=True)
@@ -44,14 +43,11 @@ class Job:
     resolvers: Mapping[str, Callable[..., Any]]
     settings: Settings
     space: Space
-    spec: StorageSpec
-    study_name: str
+    paths: StudyPaths
     budget: int | None
     custom_search_space: Callable[..., Any] | None
     confirmation: Confirmation | None
     tracking: TrackingLink | None
-    sweep_dir: str
-    folder: str
     driver: Mapping[str, str]
     driver_pid: int | None
     quiet: bool

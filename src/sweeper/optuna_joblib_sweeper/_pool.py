@@ -7,32 +7,14 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from joblib import Parallel, delayed, parallel_config
-from joblib._parallel_backends import LokyBackend
-from joblib.executor import get_memmapping_executor
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from optuna_joblib_sweeper._private import LokyBackend, OneLokyBackend, TerminatedWorkerError
 from optuna_joblib_sweeper.errors import SweepError
 from optuna_joblib_sweeper.signals import deaf_children, interrupts_wait
 
 
 class WorkerDiedError(Exception):
     """A worker process ended in the middle of a task; joblib has closed the whole pool."""
-
-
-class _OneLoky(LokyBackend):  # type: ignore[misc]
-    """A pool of one real process.
-
-    For one job joblib runs everything inside the caller, which a crashing task would take along.
-    So joblib is told of two workers and is handed one; `pre_dispatch=1` keeps it at one task.
-    """
-
-    def configure(self, n_jobs: int = 1, parallel: Any = None, **kwargs: Any) -> int:
-        """Start the process; called by joblib."""
-        self._workers = get_memmapping_executor(
-            1, timeout=300, env=self._prepare_worker_env(n_jobs=1), context_id=parallel._id
-        )
-        self.parallel = parallel
-        return 2
 
 
 def check_backend(name: str) -> None:
@@ -87,7 +69,7 @@ def stream(
 
 def _backend(backend: str, n_jobs: int, threads: int) -> dict[str, Any]:
     if backend != "loky":
-        return {"backend": backend}  # by name: joblib registers clusters when they are asked for
+        return {"backend": backend}  # by name: joblib registers clusters when one is named
     # The environment reaches what a task loads later, with a thread pool of its own.
-    kind = _OneLoky if n_jobs == 1 else LokyBackend
+    kind = OneLokyBackend if n_jobs == 1 else LokyBackend
     return {"backend": kind(inner_max_num_threads=threads)}

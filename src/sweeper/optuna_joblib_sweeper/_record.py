@@ -1,60 +1,203 @@
-"""A study as a record for its tracked run: parameters and a table; knows no MLflow."""
+"""What a study's storage keeps beside Optuna's own data, and the study read back from it.
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
-from typing import Any
+Every attribute's name stands here alone: the driver and the workers write through these records,
+hooks and reports read the `SweepResult` that is made of them.
+"""
 
-from optuna_joblib_sweeper._config import Settings
-from optuna_joblib_sweeper._study import StudyStore
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from optuna_joblib_sweeper._fingerprint import Fingerprint
+from optuna_joblib_sweeper._storage import read_storage
+from optuna_joblib_sweeper.errors import SweepError
+from optuna_joblib_sweeper.paths import StudyPaths
+from optuna_joblib_sweeper.result import SweepResult, SweptParameter, TrialResult
+
+_R = TypeVar("_R", "StudyRecord", "TrialRecord")
+_CONFIRMATION = re.compile(r"-confirm-[0-9a-f]{8}$")
 
 
-def trials_csv(store: StudyStore) -> str:
-    """All trials, one a row."""
-    trials = store.trials()
-    keys = list(dict.fromkeys(key for trial in trials for key in trial.params))
-    several = len(store.storage.get_study_directions(store.study_id))
-    values = ["value"] if several == 1 else [f"value_{index}" for index in range(several)]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["trial", "state", *values, *keys, "attempt", "seconds", "run_id", "reason"])
+@dataclass(frozen=True)
+class StudyRecord:
+    """Attributes of a study.
+
+    Attributes:
+        fingerprint: what it must not change, as `Fingerprint.to_json` writes it.
+        folder: below which its trials have their own folders.
+        parameters: what is swept, as fields of `SweptParameter`.
+        objectives, sampler, pruner, seed, n_trials, n_jobs: see `SweepResult`; of the last start.
+        tracking_uri, run_id: its parent run, if it was ever tracked.
+        confirmed: by trial number, as text, the values with fresh seeds.
+        winner_command, winner_overlay: see `SweepResult`.
+        completed: numbers of the winners that `on_complete` has seen.
+    """
+
+    fingerprint: Mapping[str, Any] | None = None
+    folder: str = "."
+    parameters: tuple[Mapping[str, Any], ...] = ()
+    objectives: tuple[str, ...] = ()
+    sampler: str = ""
+    pruner: str = ""
+    seed: int | None = None
+    n_trials: int | None = None
+    n_jobs: int = 1
+    tracking_uri: str | None = None
+    run_id: str | None = None
+    confirmed: Mapping[str, list[float]] | None = None
+    winner_command: str | None = None
+    winner_overlay: str | None = None
+    completed: list[int] | None = None
+
+    @classmethod
+    def of(cls, attributes: Mapping[str, Any]) -> "StudyRecord":
+        """From a study's user attributes."""
+        return _read(cls, attributes)
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """Attributes of a trial.
+
+    Attributes:
+        driver: the `identity` of the process that answers for it.
+        attempt: 0 at first, one more each time it was given back.
+        crashes: how often its whole sweep died while it ran.
+        deaths: how often it alone lost its worker.
+        suspect: whether it is to be run alone.
+        proposal: its `overrides`, its part of the command line, and its `params`, the swept
+            values as they arrive in the config; None before it was sampled.
+        mlflow_run_id: its run.
+        reason: why it failed, in a line.
+        traceback: the same at length.
+    """
+
+    driver: Mapping[str, str] | None = None
+    attempt: int = 0
+    crashes: int = 0
+    deaths: int = 0
+    suspect: bool = False
+    proposal: Mapping[str, Any] | None = None
+    mlflow_run_id: str | None = None
+    reason: str | None = None
+    traceback: str | None = None
+
+    @classmethod
+    def of(cls, trial: FrozenTrial) -> "TrialRecord":
+        """From a trial's user attributes."""
+        return _read(cls, trial.user_attrs)
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """Its part of the command line; empty before it was sampled."""
+        return tuple((self.proposal or {}).get("overrides", ()))
+
+
+def _read(kind: type[_R], attributes: Mapping[str, Any]) -> _R:
+    names = {field.name for field in fields(kind)}
+    return kind(**{key: value for key, value in attributes.items() if key in names})
+
+
+def read_study(storage: str, name: str) -> SweepResult:
+    """See `optuna_joblib_sweeper.load_study`, whose work this is.
+
+    Raises:
+        SweepError: no such storage or study, or the storage is damaged.
+    """
+    opened = read_storage(storage)
+    names = {study.study_name for study in opened.get_all_studies()}
+    if name not in names:
+        there = ", ".join(sorted(n for n in names if not _CONFIRMATION.search(n))) or "none"
+        raise SweepError(f"no study {name} in {storage}; there are: {there}")
+    return sweep_result(Study(study_name=name, storage=opened), storage)
+
+
+def sweep_result(study: Study, storage: str) -> SweepResult:
+    """The study as plain values; one that plain Optuna made has fewer of them."""
+    record = StudyRecord.of(study.user_attrs)
+    fingerprint = Fingerprint.from_json(record.fingerprint) if record.fingerprint else None
+    root = Path(record.folder)
+    paths = StudyPaths(study.study_name, root, storage, root)
+    trials = study.get_trials(deepcopy=False)
+    directions = tuple(direction.name.lower() for direction in study.directions)
+    unnamed = tuple(f"value {index}" for index in range(len(directions)))
+    return SweepResult(
+        name=study.study_name,
+        storage=storage,
+        objectives=tuple(record.objectives) or (unnamed if len(directions) > 1 else ("value",)),
+        directions=directions,
+        space=tuple(fingerprint.lines()) if fingerprint else (),
+        parameters=_parameters(record, trials),
+        config=fingerprint.values() if fingerprint else {},
+        trials=tuple(_trial(trial, record, paths) for trial in trials),
+        sampler=record.sampler,
+        pruner=record.pruner,
+        seed=record.seed,
+        n_trials=record.n_trials,
+        n_jobs=record.n_jobs,
+        tracking_uri=record.tracking_uri,
+        run_id=record.run_id,
+        winner_command=record.winner_command,
+        winner_overlay=record.winner_overlay,
+        study=study,
+    )
+
+
+def _trial(trial: FrozenTrial, record: StudyRecord, paths: StudyPaths) -> TrialResult:
+    own = TrialRecord.of(trial)
+    complete = trial.state == TrialState.COMPLETE
+    return TrialResult(
+        number=trial.number,
+        state=trial.state.name.lower(),
+        values=tuple(trial.values) if complete else (),
+        params=(own.proposal or {}).get("params", trial.params),
+        overrides=own.overrides,
+        folder=paths.trial_folder(trial.number),
+        run_id=own.mlflow_run_id,
+        reports=dict(sorted(trial.intermediate_values.items())),
+        confirmed=tuple((record.confirmed or {}).get(str(trial.number), ())),
+        reason=own.reason,
+        started=trial.datetime_start,
+        ended=trial.datetime_complete,
+    )
+
+
+def _parameters(record: StudyRecord, trials: list[FrozenTrial]) -> tuple[SweptParameter, ...]:
+    """What the space has, then what a custom search space suggested beside it."""
+    found = {swept["name"]: _from_json(swept) for swept in record.parameters}
     for trial in trials:
-        seconds = trial.duration.total_seconds() if trial.duration else ""
-        writer.writerow(
-            [
-                trial.number,
-                trial.state.name,
-                *(trial.values or [""] * several),
-                *(trial.params.get(key, "") for key in keys),
-                trial.user_attrs.get("attempt", 0),
-                seconds,
-                trial.user_attrs.get("mlflow_run_id", ""),
-                trial.user_attrs.get("reason", ""),
-            ]
-        )
-    return out.getvalue()
+        for name, distribution in trial.distributions.items():
+            if name not in found:
+                found[name] = swept_parameter(name, distribution, None)
+    return tuple(found.values())
 
 
-def parent_params(
-    settings: Settings, space: Sequence[str], budget: int | None, points: int | None
-) -> dict[str, Any]:
-    """Space, sampler, pruner and budget, as parameters of the parent run."""
-    params: dict[str, Any] = {
-        "sampler": _kind(settings.sampler),
-        "pruner": _kind(settings.pruner),
-        "direction": ", ".join(settings.directions),
-        "n_trials": budget,
-        "n_jobs": settings.n_jobs,
-        "threads": settings.threads,
-        "seed": settings.seed,
-    }
-    if points is not None:
-        params["grid_points"] = points
-    for line in space:
-        key, _, what = line.partition(" = ")
-        params[f"space/{key}"] = what
-    return params
+def _from_json(stored: Mapping[str, Any]) -> SweptParameter:
+    choices = stored["choices"]
+    return SweptParameter(**{**stored, "choices": None if choices is None else tuple(choices)})
 
 
-def _kind(config: Mapping[str, Any]) -> str:
-    return str(config.get("_target_", "")).rsplit(".", 1)[-1]
+def swept_parameter(
+    name: str, distribution: BaseDistribution, values: tuple[Any, ...] | None
+) -> SweptParameter:
+    """A parameter as plain values.
+
+    Args:
+        values: of a choice, as they arrive in the config; None: as Optuna has them.
+    """
+    if isinstance(distribution, CategoricalDistribution):
+        return SweptParameter(name, choices=values or tuple(distribution.choices))
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    low, high = distribution.low, distribution.high
+    return SweptParameter(name, low=low, high=high, log=distribution.log)

@@ -16,8 +16,8 @@ from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from optuna_joblib_sweeper._config import Settings
 from optuna_joblib_sweeper.errors import SweepError
+from optuna_joblib_sweeper.settings import Settings, class_name
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ def check_samplers(settings: Settings) -> None:
     Raises:
         SweepError: an unknown class or argument, or a package that is missing, by name.
     """
-    name = str(settings.sampler.get("_target_", "")).rsplit(".", 1)[-1]
+    name = class_name(settings.sampler)
     for sampler, packages in _EXTRA_PACKAGES.items():
         for package in packages if name == sampler else ():
             try:
@@ -130,17 +130,17 @@ def check_samplers(settings: Settings) -> None:
 
 
 def _fitting(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`config` without knobs that its class lacks: those of another choice that it replaced.
+    """`config` without settings that its class lacks: those of another choice that it replaced.
 
-    A file that chooses a pruner and sets its knobs is overruled by `hydra/sweeper/pruner=none` on
-    the command line, but Hydra merges the knobs into the new choice.
+    A file that chooses a pruner and its settings is overruled by `hydra/sweeper/pruner=none` on
+    the command line, but Hydra merges the settings into the new choice.
     """
     known = inspect.signature(get_class(str(config["_target_"]))).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
         return dict(config)
     lost = [key for key in config if key not in known and not key.startswith("_")]
     for key in lost:
-        log.info("%s has no knob %s: left out", config["_target_"], key)
+        log.info("%s has no setting %s: left out", config["_target_"], key)
     return {key: value for key, value in config.items() if key not in lost}
 
 

@@ -1,12 +1,13 @@
-"""The score of a study: what is finished, what is best, and whether to stop."""
+"""The count of a study's finished trials: what is best, and whether to stop."""
 
 import time
 from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
-from optuna_joblib_sweeper._config import Settings
+from optuna_joblib_sweeper._record import TrialRecord
 from optuna_joblib_sweeper._study import FINISHED
+from optuna_joblib_sweeper.settings import Settings
 
 
 class Tally:
@@ -27,7 +28,7 @@ class Tally:
         finished = [trial for trial in trials if trial.state.is_finished()]
         self.earlier = len(finished)
         for trial in sorted(finished, key=lambda trial: str(trial.datetime_complete)):
-            self.add(trial.number, trial.state, trial.values, trial.user_attrs.get("reason"))
+            self.add(trial.number, trial.state, trial.values, TrialRecord.of(trial).reason)
 
     @property
     def finished(self) -> int:
@@ -73,7 +74,7 @@ class Tally:
         return None
 
     def too_many_failures(self) -> str | None:
-        """Why the study has failed: the failures alone exceed their share of the whole budget."""
+        """Why the study has failed: more than the allowed fraction of the budget."""
         failed = self.counts[TrialState.FAIL]
         if not failed:
             return None

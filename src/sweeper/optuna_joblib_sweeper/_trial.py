@@ -8,6 +8,8 @@ from typing import Any
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial
 
+from optuna_joblib_sweeper._private import trial_id
+from optuna_joblib_sweeper._record import TrialRecord
 from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper.current import CurrentTrial
 
@@ -23,7 +25,6 @@ class RunningTrial(CurrentTrial):
         *,
         number: int,
         params: Mapping[str, Any],
-        folder: Path,
         mlflow_run_id: str | None,
         confirming: bool,
     ) -> None:
@@ -31,15 +32,15 @@ class RunningTrial(CurrentTrial):
         self.number = number
         self.params = params
         self.study_name = store.name
-        self.attempt = int(trial.user_attrs.get("attempt", 0))
+        self.attempt = TrialRecord.of(trial).attempt
         self.mlflow_run_id = mlflow_run_id
         self.confirming = confirming
         self._store = store
-        self._id = trial._trial_id
+        self._id = trial_id(trial)
         self._pruner = pruner
-        self._folder = folder
+        self._folder = store.paths.trial_folder(trial.number)
         self._reported: set[int] = set()
-        self._told_to_stop = False
+        self._stopped = False
 
     def __bool__(self) -> bool:
         """True: a sweep runs this process."""
@@ -53,14 +54,14 @@ class RunningTrial(CurrentTrial):
 
     @property
     def pruned(self) -> bool:
-        """Whether the task was told to stop and reported nothing after that."""
-        return self._told_to_stop
+        """Whether the pruner stopped the task, and it reported nothing after that."""
+        return self._stopped
 
     def report(self, value: float, step: int) -> None:
         """Store `value` at `step`; an earlier attempt's value at the same step is replaced."""
         if self._pruner is None:
             return
-        self._told_to_stop = False  # the task went on regardless
+        self._stopped = False  # the task continued regardless
         self._reported.add(int(step))
         self._store.storage.set_trial_intermediate_value(self._id, int(step), float(value))
 
@@ -75,5 +76,5 @@ class RunningTrial(CurrentTrial):
             step: value for step, value in trial.intermediate_values.items() if step <= last
         }
         study = self._store.study(pruner=self._pruner)
-        self._told_to_stop = bool(self._pruner.prune(study, trial))
-        return self._told_to_stop
+        self._stopped = bool(self._pruner.prune(study, trial))
+        return self._stopped

@@ -8,14 +8,16 @@ import optuna
 from hydra.core.utils import JobReturn, JobStatus
 from optuna.trial import TrialState
 
+from optuna_joblib_sweeper import _private
 from optuna_joblib_sweeper._trial import RunningTrial
+from optuna_joblib_sweeper.errors import reason_of
 
 
 def verdict(
     result: JobReturn, running: RunningTrial, directions: Sequence[str]
 ) -> tuple[TrialState, tuple[float, ...] | None, str | None]:
     """State, values and, for a failure, the reason."""
-    returned = result._return_value
+    returned = _private.returned(result)
     if result.status != JobStatus.COMPLETED:
         if isinstance(returned, optuna.TrialPruned):
             return TrialState.PRUNED, None, None
@@ -46,8 +48,3 @@ def read_values(
         if math.isnan(value) or value == too_good:
             return None, f"the task must return finite numbers, got {value}"
     return values, None
-
-
-def reason_of(error: BaseException) -> str:
-    text = f"{type(error).__name__}: {error}".strip().rstrip(":")
-    return text.splitlines()[0][:500]

@@ -16,3 +16,9 @@ class Interrupted(BaseException):
         """Remember the signal, from which the exit code follows."""
         super().__init__(f"by {signal.Signals(signal_number).name}")
         self.exit_code = 128 + signal_number
+
+
+def reason_of(error: BaseException) -> str:
+    """An error in one line, with its class."""
+    text = f"{type(error).__name__}: {error}".strip().rstrip(":")
+    return text.splitlines()[0][:500]

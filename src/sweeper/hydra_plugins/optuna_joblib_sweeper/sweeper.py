@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 
 class OptunaJoblibSweeper(Sweeper):
-    """Run an Optuna study over a Hydra app; `config.py` beside this file lists every knob."""
+    """Run an Optuna study over a Hydra app; `config.py` beside this file names the configs."""
 
     def __init__(self, **settings: Any) -> None:
         """Take what `hydra.sweeper` holds; it is read when the sweep starts."""

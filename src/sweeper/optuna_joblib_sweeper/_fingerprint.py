@@ -1,0 +1,85 @@
+"""What a study must not change between two starts: its space, its goal, the rest of the config."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from optuna_joblib_sweeper._compose import task_part
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What two starts of a study must have in common.
+
+    Attributes:
+        space: the search space, one parameter a line.
+        config: what is the same in all trials, as YAML.
+        directions: minimize or maximize, one an objective.
+        grid: whether every point is run once.
+    """
+
+    space: str
+    config: str
+    directions: tuple[str, ...]
+    grid: bool
+
+    def __str__(self) -> str:
+        """All of it, to be compared line by line."""
+        parts = [
+            f"direction: {', '.join(self.directions)}",
+            f"grid: {str(self.grid).lower()}",
+            *(f"space: {line}" for line in self.space.splitlines()),
+            *self.config.splitlines(),
+        ]
+        return "\n".join(parts)
+
+    def difference(self, now: "Fingerprint") -> str:
+        """The lines that differ, `-` for this one and `+` for `now`; empty if none do."""
+        lines = difflib.unified_diff(
+            str(self).splitlines(), str(now).splitlines(), lineterm="", n=0
+        )
+        changed = [line for line in lines if not line.startswith(("---", "+++", "@@"))]
+        return "\n".join(f"{line[0]} {line[1:]}" for line in changed)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for a storage."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "Fingerprint":
+        """What `to_json` returned."""
+        return cls(**{**stored, "directions": tuple(stored["directions"])})
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Each swept key with what it is searched over."""
+        pairs = (line.partition(" = ") for line in self.space.splitlines())
+        return [(key, what) for key, _, what in pairs]
+
+    def values(self) -> dict[str, Any]:
+        """The fixed part of the config as nested plain values."""
+        found = OmegaConf.to_container(OmegaConf.create(self.config))
+        assert isinstance(found, dict)
+        return {str(key): value for key, value in found.items()}
+
+
+def fixed_part(config: DictConfig, swept: Sequence[str], ignored: Sequence[str]) -> str:
+    """The app's config as YAML without the swept and the ignored keys."""
+    rest = task_part(config)
+    OmegaConf.set_struct(rest, False)
+    OmegaConf.set_readonly(rest, False)
+    for key in (*swept, *ignored):
+        _drop(rest, key)
+    return OmegaConf.to_yaml(rest, resolve=False, sort_keys=True)
+
+
+def _drop(config: DictConfig, key: str) -> None:
+    """Remove `key` (`a.b` or the group `a/b`, with an optional package after @)."""
+    path = key.lstrip("+~").split("@")[-1].replace("/", ".")
+    parent_path, _, leaf = path.rpartition(".")
+    parent = OmegaConf.select(config, parent_path) if parent_path else config
+    if isinstance(parent, DictConfig) and leaf in parent:
+        OmegaConf.set_struct(parent, False)
+        del parent[leaf]

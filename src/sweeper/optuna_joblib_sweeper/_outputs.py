@@ -1,0 +1,175 @@
+"""What a finished study writes and prints: results file, the winner's overlay, tables, a command.
+
+It refuses to know who won: `SweepResult` says so.
+"""
+
+import csv
+import io
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from optuna_joblib_sweeper._compose import Composer
+from optuna_joblib_sweeper._record import TrialRecord
+from optuna_joblib_sweeper._study import StudyStore
+from optuna_joblib_sweeper._values import short_text
+from optuna_joblib_sweeper.paths import StudyPaths
+from optuna_joblib_sweeper.result import SweepResult, TrialResult
+
+SHOWN_TRIALS = 5
+
+
+def results(result: SweepResult) -> dict[str, Any]:
+    """The content of `optimization_results.yaml`: the keys of Hydra's own plugin, and more."""
+    if len(result.directions) > 1:
+        return {"name": "optuna", "solutions": [_solution(trial) for trial in result.winners]}
+    winner = result.winners[0]
+    found = {
+        "name": "optuna",
+        "best_params": dict(winner.params),
+        "best_value": winner.values[0],
+        "best_trial": winner.number,
+        "best_run_id": winner.run_id,
+    }
+    if winner.confirmed:
+        found["confirmed_value"] = winner.confirmed_mean
+        found["confirmed_values"] = list(winner.confirmed)
+    return found
+
+
+def _solution(trial: TrialResult) -> dict[str, Any]:
+    return {
+        "params": dict(trial.params),
+        "values": list(trial.values),
+        "trial": trial.number,
+        "run_id": trial.run_id,
+    }
+
+
+def winner_files(
+    paths: StudyPaths, composer: Composer, winner: TrialResult, command: str | None
+) -> tuple[str, str]:
+    """The winner's command and its overlay, a config of the experiment kind.
+
+    `--config-dir`, as the command has it, makes the overlay choosable.
+    """
+    groups, values, rest = _sorted_out(composer, winner.overrides)
+    again = " ".join(
+        [
+            command or invocation(),
+            "--config-dir",
+            shlex.quote(str(paths.overlays)),
+            shlex.quote(f"+experiment={paths.overlay_name}"),
+            *map(shlex.quote, rest),
+        ]
+    )
+    shown = ", ".join(f"{value:.6g}" for value in winner.values)
+    overlay = (
+        f"# @package _global_\n"
+        f"# Trial {winner.number} of study {paths.study_name}: {shown}\n"
+        f"#   {again}\n"
+        + OmegaConf.to_yaml({"defaults": [*groups, "_self_"]})
+        + (OmegaConf.to_yaml(values) if values else "")
+    )
+    return again, overlay
+
+
+def _sorted_out(
+    composer: Composer, overrides: Sequence[str]
+) -> tuple[list[dict[str, Any]], DictConfig, list[str]]:
+    """All overrides of a trial as group choices, values, and the rest; the last of a key wins."""
+    groups: list[dict[str, Any]] = []
+    values = OmegaConf.create({})
+    rest: list[str] = []  # what a file can't express: removals
+    parser = OverridesParser.create(config_loader=composer.context.config_loader)
+    latest: dict[str, tuple[Override, str]] = {}
+    for text in [*composer.fixed, *overrides]:
+        override = parser.parse_overrides([text])[0]
+        key = override.get_key_element()
+        latest.pop(key.lstrip("+~"), None)
+        latest[key.lstrip("+~")] = (override, text)
+    for key, (override, text) in latest.items():
+        if override.is_delete():
+            rest.append(text)
+        elif composer.is_group(key):
+            added = override.is_add() or override.is_force_add()
+            groups.append({f"/{key}" if added else f"override /{key}": override.value()})
+        else:
+            OmegaConf.update(values, key, override.value(), force_add=True)
+    return groups, values, rest
+
+
+def invocation() -> str:
+    """How the user called the app, without its overrides."""
+    script = sys.argv[0]
+    parts = ["python", shlex.quote(script)] if script.endswith(".py") else [Path(script).name]
+    options = ("--config-name", "-cn", "--config-path", "-cp")
+    arguments = iter(sys.argv[1:])
+    for argument in arguments:
+        if argument in options:
+            parts += [argument, shlex.quote(next(arguments, ""))]
+        elif argument.startswith(tuple(f"{option}=" for option in options)):
+            parts.append(shlex.quote(argument))
+    return " ".join(parts)
+
+
+def print_table(console: Console, result: SweepResult) -> None:
+    """The best trials, best first."""
+    several = len(result.directions) > 1
+    best = result.standing() if several else result.standing()[:SHOWN_TRIALS]
+    confirmed = any(trial.confirmed for trial in result.trials)
+    keys = list(dict.fromkeys(key for trial in best for key in trial.params))
+    table = Table(title=None, box=None, header_style="bold", pad_edge=False)
+    for name in ["trial", *result.objectives, *(["confirmed"] if confirmed else [])]:
+        table.add_column(name, justify="right")
+    leaves = [key.rsplit(".", 1)[-1] for key in keys]
+    for key, leaf in zip(keys, leaves, strict=True):
+        # Whole keys would not fit beside each other; the last word does where it is clear.
+        table.add_column(leaf if leaves.count(leaf) == 1 else key.lstrip("+"), overflow="fold")
+    for trial in best:
+        mean = trial.confirmed_mean
+        shown = [f"{value:.6g}" for value in trial.values]
+        shown += ["" if mean is None else f"{mean:.6g}"] if confirmed else []
+        table.add_row(str(trial.number), *shown, *(_cell(trial, key) for key in keys))
+    console.print(table)
+
+
+def _cell(trial: TrialResult, key: str) -> str:
+    """A parameter's value; empty where the trial has none."""
+    if key not in trial.params:
+        return ""
+    return short_text(key, trial.params[key]).partition("=")[2]
+
+
+def trials_csv(store: StudyStore) -> str:
+    """All trials, one a row."""
+    trials = store.trials()
+    keys = list(dict.fromkeys(key for trial in trials for key in trial.params))
+    several = len(store.study().directions)
+    values = ["value"] if several == 1 else [f"value_{index}" for index in range(several)]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["trial", "state", *values, *keys, "attempt", "seconds", "run_id", "reason"])
+    for trial in trials:
+        record = TrialRecord.of(trial)
+        writer.writerow(
+            [
+                trial.number,
+                trial.state.name,
+                *(trial.values or [""] * several),
+                *(trial.params.get(key, "") for key in keys),
+                record.attempt,
+                trial.duration.total_seconds() if trial.duration else "",
+                record.mlflow_run_id or "",
+                record.reason or "",
+            ]
+        )
+    return out.getvalue()

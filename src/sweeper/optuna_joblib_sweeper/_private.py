@@ -1,0 +1,96 @@
+"""Private doors of other packages: each is opened here and nowhere else.
+
+Seen in hydra-core 1.3.8, omegaconf 2.3.1, optuna 5.0.0 and joblib 1.6.0. After an upgrade of one of
+them, `tests/sweeper/test_private.py` tells first which door has moved.
+"""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hydra._internal.config_loader_impl import get_overrides_dirname
+from hydra._internal.utils import _locate
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import JobReturn
+from joblib._parallel_backends import LokyBackend
+from joblib.executor import get_memmapping_executor
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from omegaconf import DictConfig
+from omegaconf.basecontainer import BaseContainer
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial
+
+__all__ = ["LokyBackend", "TerminatedWorkerError"]
+
+_HYDRAS_RESOLVERS = ("now", "hydra", "python_version")
+
+
+def locate(path: str) -> Any:
+    """The object called `path`: Hydra's public `get_method` without the error that it prints."""
+    return _locate(path)
+
+
+def override_dirname(overrides: Sequence[Override], style: DictConfig) -> str:
+    """The value of `hydra.job.override_dirname`, which Hydra sets while it composes."""
+    return get_overrides_dirname(
+        overrides=list(overrides),
+        kv_sep=style.kv_sep,
+        item_sep=style.item_sep,
+        exclude_keys=style.exclude_keys,
+    )
+
+
+def returned(job: JobReturn) -> Any:
+    """What a task returned or raised; the public property would raise it."""
+    return job._return_value
+
+
+def app_resolvers() -> dict[str, Callable[..., Any]]:
+    """OmegaConf resolvers that the app registered; workers never run the app's main module."""
+    import cloudpickle
+
+    found = {}
+    for name, resolver in BaseContainer._resolvers.items():
+        if name.startswith("oc.") or name in _HYDRAS_RESOLVERS:
+            continue
+        with contextlib.suppress(Exception):
+            cloudpickle.dumps(_unwrapped(resolver))
+            found[name] = _unwrapped(resolver)
+    return found
+
+
+def _unwrapped(resolver: Callable[..., Any]) -> Callable[..., Any]:
+    """The function that was registered, out of OmegaConf's wrapper around it."""
+    code = getattr(resolver, "__code__", None)
+    cells = getattr(resolver, "__closure__", None) or ()
+    for name, cell in zip(code.co_freevars if code else (), cells, strict=False):
+        if name == "resolver":
+            inner: Callable[..., Any] = cell.cell_contents
+            return inner
+    return resolver
+
+
+def trial_id(trial: FrozenTrial) -> int:
+    """What storages call a trial by."""
+    return trial._trial_id
+
+
+def optuna_trial(study: Study, trial: FrozenTrial) -> Trial:
+    """The object that suggests values for a trial that a storage already has."""
+    return Trial(study, trial._trial_id)
+
+
+class OneLokyBackend(LokyBackend):  # type: ignore[misc]
+    """A pool of one real process.
+
+    For one job joblib runs everything inside the caller, which a crashing task would take along.
+    So joblib is told of two workers and is handed one; `pre_dispatch=1` keeps it at one task.
+    """
+
+    def configure(self, n_jobs: int = 1, parallel: Any = None, **kwargs: Any) -> int:
+        """Start the process; called by joblib."""
+        self._workers = get_memmapping_executor(
+            1, timeout=300, env=self._prepare_worker_env(n_jobs=1), context_id=parallel._id
+        )
+        self.parallel = parallel
+        return 2

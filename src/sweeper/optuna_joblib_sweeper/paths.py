@@ -1,0 +1,108 @@
+"""The files and folders of a study, each named here and nowhere else; makes none of them."""
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file behind a SQLite URI; None for a server, and for a database in memory."""
+    scheme, _, rest = uri.partition(":///")
+    path = rest.partition("?")[0]
+    local = scheme.startswith("sqlite") and path and not path.startswith((":", "file:"))
+    return Path(path) if local else None
+
+
+def absolute_uri(uri: str) -> str:
+    """The same store wherever a task changes its folder to."""
+    if sqlite_file(uri) is None:
+        return uri
+    scheme, _, rest = uri.partition(":///")
+    return f"{scheme}:///{Path(rest).absolute()}"
+
+
+@dataclass(frozen=True)
+class StudyPaths:
+    """Where everything of one study is.
+
+    Attributes:
+        study_name: the study's.
+        sweep_dir: where this start of the study writes.
+        storage: the absolute path of a journal, or the URL of a database.
+        root: where the trials' own folders are: the sweep dir of the study's first start.
+    """
+
+    study_name: str
+    sweep_dir: Path
+    storage: str
+    root: Path
+
+    @classmethod
+    def read(cls, study_name: str, sweep_dir: Path, storage: str | None) -> "StudyPaths":
+        """From `hydra.sweeper.storage`: null, a path (from where the app was started) or a URL."""
+        if storage is None:
+            storage = str(sweep_dir / "optuna.journal")
+        elif "://" in storage:
+            storage = absolute_uri(storage)
+        else:
+            storage = str(Path(storage).expanduser().absolute())
+        return cls(study_name, sweep_dir, storage, sweep_dir)
+
+    def confirmation(self, study_name: str) -> "StudyPaths":
+        """Those of the study that confirms this one."""
+        return replace(self, study_name=study_name, sweep_dir=self.sweep_dir / "confirm")
+
+    @property
+    def journal(self) -> Path | None:
+        """The journal; None where the storage is a database."""
+        return None if "://" in self.storage else Path(self.storage)
+
+    @property
+    def trial_lock(self) -> Path | None:
+        """Held while a trial is taken; None where the storage is a server, which has locks."""
+        file = self.journal or sqlite_file(self.storage)
+        return None if file is None else file.with_name(f"{file.name}.trials")
+
+    def trial_folder(self, number: int) -> Path:
+        """What `CurrentTrial.folder` is, over all attempts."""
+        return self.root / "trials" / self.study_name / str(number)
+
+    @property
+    def composed(self) -> Path:
+        """The app's config at this start."""
+        return self.sweep_dir / "multirun.yaml"
+
+    @property
+    def results(self) -> Path:
+        """The best values and parameters."""
+        return self.sweep_dir / "optimization_results.yaml"
+
+    @property
+    def overlays(self) -> Path:
+        """What `--config-dir` takes to find the winner's overlay."""
+        return self.sweep_dir / "best"
+
+    @property
+    def overlay_name(self) -> str:
+        """What `+experiment=` takes to choose it."""
+        return re.sub(r"[^\w-]+", "-", self.study_name)
+
+    @property
+    def overlay(self) -> Path:
+        """The winner's overlay."""
+        return self.overlays / "experiment" / f"{self.overlay_name}.yaml"
+
+
+def driver_lock(journal: Path) -> Path:
+    """Held while a driver works on a journal."""
+    return journal.with_name(f"{journal.name}.driver")
+
+
+def mended(journal: Path) -> Path:
+    """A journal without its torn lines, until it replaces the journal."""
+    return journal.with_name(f"{journal.name}.mended")
+
+
+def write_locks(journal: Path) -> list[Path]:
+    """Optuna's own locks of a journal, left by killed writers."""
+    return list(journal.parent.glob(f"{journal.name}.lock*"))
