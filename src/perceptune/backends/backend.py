@@ -4,18 +4,21 @@ Here stand the protocol, what the modules of all libraries share, and which sett
 Each library is imported by its own module alone, in a process of its own (`process`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, Field, fields
+from functools import partial
 from importlib import import_module
 from typing import Any, Protocol
 
 from perceptune.backends.specs import BackendSpec, spec_of
 from perceptune.config import Config
 from perceptune.errors import UserError
-from perceptune.nn.activations import ACTIVATIONS
+from perceptune.nn import activations as act
+from perceptune.nn.activations import ACTIVATIONS, Activation
 from perceptune.nn.layout import Array
+from perceptune.nn.network import Network
 from perceptune.nn.optimizers import OPTIMIZERS
-from perceptune.nn.schedules import Constant, WarmUp
+from perceptune.nn.schedules import Constant
 from perceptune.runs.training import Training
 
 # What every library can express, of a recipe and of a network. Whatever else has a value other
@@ -55,9 +58,7 @@ def refusal(name: str, config: Config) -> str | None:
     two libraries define alike would not make the same training.
     """
     spec = spec_of(name)
-    if spec.module == "numpy":
-        return None
-    return next(_refusals(spec, config), None)
+    return None if spec.module == "numpy" else next(_refusals(spec, config), None)
 
 
 def unsupported(value: object) -> UserError:
@@ -84,6 +85,38 @@ def batch_size(training: Training) -> int:
     return min(training.config.recipe.batch_size or count, count)
 
 
+def pack(network: Network, parts: Sequence[Any]) -> Array:
+    """(size,) the weights of a network in our own layout.
+
+    `parts` holds the weights (inputs, units) and the bias (units,) of one layer after the other.
+    """
+    theta = network.layout.zeros(network.dtype)
+    for index, layer in enumerate(network.layout.layers(theta)):
+        layer.weight[:], layer.bias[:] = parts[2 * index], parts[2 * index + 1]
+    return theta
+
+
+def function_of(activation: Activation, library: Any, approximate: Any = True) -> Any:
+    """The function for `activation` in jax.nn, keras.activations or torch.nn.functional.
+
+    They have the same names, and the same keywords but for the value of `approximate` that stands
+    for the tanh form of GELU.
+
+    Raises:
+        UserError: there is no case for it.
+    """
+    match activation:
+        case act.LeakyRelu(negative_slope):
+            return partial(library.leaky_relu, negative_slope=negative_slope)
+        case act.Elu(alpha):
+            return partial(library.elu, alpha=alpha)
+        case act.Gelu():
+            return partial(library.gelu, approximate=approximate)
+        case act.Sigmoid() | act.Tanh() | act.Relu() | act.Silu() | act.Softplus():
+            return getattr(library, type(activation).__name__.lower())
+    raise unsupported(activation)
+
+
 def _refusals(spec: BackendSpec, config: Config) -> Iterator[str]:
     recipe, network = config.recipe, config.network
     for key, value, supported, table in (
@@ -93,10 +126,8 @@ def _refusals(spec: BackendSpec, config: Config) -> Iterator[str]:
         if type(value) not in supported:
             names = ", ".join(name for name, kind in table.items() if kind in supported)
             yield f"{unsupported(value)}; set {key} to one of {names}"
-    if isinstance(recipe.schedule, WarmUp):
-        yield f"{unsupported(recipe.schedule)}; set schedule.warmup=0"
-    elif type(recipe.schedule) is not Constant:
-        yield f"{unsupported(recipe.schedule)}; set schedule=constant"
+    if type(recipe.schedule) is not Constant:
+        yield f"{unsupported(recipe.schedule)}; set schedule=constant schedule.warmup=0"
     for group, settings in (("train", recipe), ("model", network)):
         for field in fields(settings):
             value, neutral = getattr(settings, field.name), _neutral(field)

@@ -16,18 +16,13 @@ from perceptune.nn.activations import Activation
 from perceptune.nn.optimizers import Optimizer
 
 # Written out, so that a class added to `nn` is refused until a backend has a case for it.
-_OPTIMIZERS: tuple[type[Optimizer], ...] = (
-    *(opt.Sgd, opt.Momentum, opt.Nesterov),
-    *(opt.RmsProp, opt.AdaGrad, opt.Adam, opt.AdamW),
-)
-_ACTIVATIONS: tuple[type[Activation], ...] = (
-    *(act.Sigmoid, act.Tanh, act.Relu, act.LeakyRelu),
-    *(act.Elu, act.Gelu, act.Silu, act.Softplus),
-)
-_MODULES = {
-    "scikit-learn": "sklearn",
-    "tensorflow-cpu": "tensorflow",
-}  # of packages named otherwise
+_FEW_OPTIMIZERS = (opt.Sgd, opt.Momentum, opt.Nesterov, opt.Adam)
+_OPTIMIZERS = (*_FEW_OPTIMIZERS, opt.RmsProp, opt.AdaGrad, opt.AdamW)
+_FEW_ACTIVATIONS = (act.Sigmoid, act.Tanh, act.Relu)
+_ACTIVATIONS = (*_FEW_ACTIVATIONS, act.LeakyRelu, act.Elu, act.Gelu, act.Silu, act.Softplus)
+
+# The modules of packages whose names differ from theirs.
+_MODULES = {"scikit-learn": "sklearn", "tensorflow-cpu": "tensorflow"}
 
 
 @dataclass(frozen=True)
@@ -84,10 +79,7 @@ SPECS: dict[str, BackendSpec] = {
     "torch_compiled": BackendSpec("torch", ("torch",), options={"compiled": True}),
     "jax": BackendSpec("jax", ("jax", "optax")),
     "sklearn": BackendSpec(
-        "sklearn",
-        ("scikit-learn",),
-        optimizers=(opt.Sgd, opt.Momentum, opt.Nesterov, opt.Adam),
-        activations=(act.Relu, act.Tanh, act.Sigmoid),
+        "sklearn", ("scikit-learn",), optimizers=_FEW_OPTIMIZERS, activations=_FEW_ACTIVATIONS
     ),
     "keras_jax": _keras("jax", "jax"),
     "keras_tensorflow": _keras("tensorflow-cpu", "tensorflow"),
