@@ -141,7 +141,7 @@ BAD = {
     "silent": "stalled for 0.5 s",
     "stalling": "stalled for 0.5 s",
     "trickling": "stalled for 0.5 s",
-    "breaking": "broke off in the middle",
+    "breaking": "closed the connection before the end",
     "short": "sent another file",
     "lying": "sent another file",
     "failing": "answered 500",

@@ -11,7 +11,6 @@ from perceptune.nn.checks import (
     check_below_one,
     check_count,
     check_fraction,
-    check_natural,
     check_nonnegative,
     check_positive,
 )
@@ -19,7 +18,6 @@ from perceptune.nn.checks import (
 CHECKS: list[tuple[Callable[..., None], str, list[float], list[float]]] = [
     (check_positive, "above 0", [1e-300, 1, 1e300], [0, -1, math.nan, math.inf]),
     (check_nonnegative, "0 or more", [0, 1e300], [-1e-9, math.nan, math.inf]),
-    (check_natural, "0 or more", [0, 7], [-1]),
     (check_count, "1 or more", [1, 7], [0, -1]),
     (check_fraction, "in [0, 1]", [0, 0.5, 1], [-1e-9, 1.1, math.nan, math.inf]),
     (check_below_one, "in [0, 1)", [0, 0.999], [-1e-9, 1, math.nan, math.inf]),

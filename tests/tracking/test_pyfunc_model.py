@@ -1,4 +1,4 @@
-"""The model in the store: takes what callers have, needs no Perceptune, is served, is crowned."""
+"""The model in a store: takes images in the forms that callers have, needs no Perceptune."""
 
 import json
 import os
@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from perceptune.data import sources
-from support import run, runs_in, store_of
+from optuna_joblib_sweeper.testing import wait_until
+from perceptune.tracking.pyfunc_model import as_pixels
+from support import digits, run, runs_in, store_of
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_the_model_takes_all_forms_of_images_without_perceptune(
     trained: tuple[Path, Any], tmp_path: Path
 ) -> None:
     folder, record = trained
-    data = sources.load("digits")
+    data = digits()
     np.save(tmp_path / "images.npy", data.images)
     np.save(tmp_path / "labels.npy", data.labels)
     code = (
@@ -56,8 +56,8 @@ forms += [pd.DataFrame(images.astype("int64"), columns=[f"pixel{{i}}" for i in r
 for form in forms:
     assert model.predict(form).label.equals(first.label), type(form)
 assert len(model.predict(images[0].reshape(8, 8))) == 1
-shares = model.predict(images[:3], params={{"probabilities": True}})
-assert np.allclose(shares.filter(like="p_").sum(axis=1), 1)
+table = model.predict(images[:3], params={{"probabilities": True}})
+assert np.allclose(table.filter(like="p_").sum(axis=1), 1)
 for wrong in (images / 16, images * 20.0, images[:, :60], images - 1.0):
     try:
         model.predict(wrong)
@@ -74,6 +74,30 @@ assert mlflow.models.Model.load("runs:/{record.info.run_id}/model").saved_input_
     )
     assert answer.returncode == 0, answer.stderr
     assert len(answer.stdout.splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (np.zeros((3, 5)), r"images must be \(n, 4\) or \(n, 2, 2\), got \(3, 5\)"),
+        ([["a", "b", "c", "d"]], "pixels must be numbers from 0 to 16"),
+        (np.full((1, 4), 17.0), "pixels must be from 0 to 16, got 17 to 17"),
+        (np.full((1, 4), -1), "pixels must be from 0 to 16, got -1 to -1"),
+        (np.full((1, 4), np.nan), "pixels must be from 0 to 16, got nan to nan"),
+        (np.full((1, 4), 0.5), "pixels run from 0 to 16 here, not from 0 to 1"),
+    ],
+)
+def test_images_that_cannot_be_right_are_refused(images: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        as_pixels(images, (2, 2), 16)
+
+
+def test_images_keep_their_bytes_and_get_one_row_each() -> None:
+    images = np.arange(8, dtype=np.uint8).reshape(2, 2, 2)
+    assert as_pixels(images, (2, 2), 16).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert as_pixels(images, (2, 2), 16).dtype == np.uint8
+    assert as_pixels([1, 2, 3, 4], (2, 2), 16).dtype == np.float32
+    assert as_pixels(np.zeros((0, 4)), (2, 2), 16).shape == (0, 4)
 
 
 def test_no_file_of_the_model_is_a_pickle(trained: tuple[Path, Any]) -> None:
@@ -105,19 +129,19 @@ def test_the_served_model_answers(trained: tuple[Path, Any]) -> None:
         start_new_session=True,
     )
     try:
-        deadline = time.monotonic() + 300
-        while not _answers(f"http://127.0.0.1:{port}/ping"):
-            assert server.poll() is None, (folder / "serve.log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        data = sources.load("digits")
+        ping = f"http://127.0.0.1:{port}/ping"
+        wait_until(lambda: server.poll() is not None or _answers(ping), 300)
+        assert server.poll() is None, (folder / "serve.log").read_text()
+        data = digits()
         body = json.dumps({"inputs": data.images[:100].tolist()}).encode()
         request = urllib.request.Request(
             f"http://127.0.0.1:{port}/invocations", body, {"Content-Type": "application/json"}
         )
         with urllib.request.urlopen(request, timeout=300) as answer:
-            said = json.load(answer)["predictions"]
-        right = [row["label"] == str(label) for row, label in zip(said, data.labels, strict=False)]
+            predictions = json.load(answer)["predictions"]
+        right = [
+            row["label"] == str(label) for row, label in zip(predictions, data.labels, strict=False)
+        ]
         assert np.mean(right) > 0.8
     finally:
         os.killpg(server.pid, signal.SIGTERM)

@@ -14,10 +14,10 @@ from perceptune.tracking.reading import (
     children_of,
     fetch_file,
     find_run,
-    folder_history,
     history,
     last_epoch,
     overrides_of,
+    read_folder,
     read_folders,
 )
 from perceptune.tracking.runs import Run
@@ -78,7 +78,7 @@ def test_a_folder_gives_back_what_was_recorded(tmp_path: Path) -> None:
     _is_as_recorded(record)
     assert (record.id, record.name, record.status) == (str(folder), "untracked", "FINISHED")
     assert record.tags["a"] == "1"
-    assert folder_history(folder) == ROWS
+    assert read_folder(folder) == (["seed=3", "+a.b=[1,2]", "1"], ROWS)
     assert (folder / "plots" / "curves.png").read_bytes() == b"PNG"
     assert {path.name for path in folder.iterdir()} == {
         "run.json",

@@ -1,12 +1,12 @@
 """The store: refused in one line where it cannot be used, made by nobody who only reads."""
 
-import multiprocessing
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from perceptune.errors import StoreError
-from perceptune.tracking.lifecycle import open_run
 from perceptune.tracking.reading import all_runs
 from perceptune.tracking.store import (
     ExperimentRef,
@@ -20,20 +20,16 @@ from perceptune.tracking.store import (
 )
 
 
-def _train(uri: str) -> None:
-    with open_run(ExperimentRef(uri, "together"), name="one of four", tags={}):
-        pass
-
-
 def test_processes_that_start_at_once_make_one_store(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlruns/mlflow.db"
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_train, args=(uri,)) for _ in range(4)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0] * 4
+    code = f"""
+from perceptune.tracking.lifecycle import open_run
+from perceptune.tracking.store import ExperimentRef
+with open_run(ExperimentRef({uri!r}, "together"), name="one of four", tags={{}}):
+    pass
+"""
+    processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(4)]
+    assert [process.wait() for process in processes] == [0] * 4
     assert [record.status for record in all_runs(uri)] == ["FINISHED"] * 4
     assert contents(uri) == "4 in together"
     experiment = find_experiment(ExperimentRef(uri, "together"))

@@ -15,7 +15,7 @@ from perceptune.data import archive, idx, table
 from perceptune.data.dataset import Dataset, Decoded, finish, numbered
 from perceptune.data.split import check_validation
 from perceptune.errors import UserError
-from perceptune.nn.checks import check, check_natural
+from perceptune.nn.checks import check, check_nonnegative
 
 __all__ = ["SOURCES", "DataSpec", "Dataset", "load"]
 
@@ -47,7 +47,7 @@ class DataSpec:
     def __post_init__(self) -> None:
         check(self.name in SOURCES, "name", "one of " + ", ".join(SOURCES), self.name)
         check_validation(self.validation)
-        check_natural(split_seed=self.split_seed)
+        check_nonnegative(split_seed=self.split_seed)
 
 
 def load(spec: DataSpec, *, cache: Path | None = None) -> Dataset:
@@ -65,10 +65,10 @@ def load(spec: DataSpec, *, cache: Path | None = None) -> Dataset:
 
 
 def digits(spec: DataSpec, cache: Path | None) -> Dataset:
-    """The 1,797 real scans of 8 × 8 pixels, 0 … 16, that scikit-learn ships.
+    """The 1,797 scans of 8 × 8 pixels, 0 … 16, that scikit-learn ships.
 
     E. Alpaydin & C. Kaynak 1998, the test part of UCI's "Optical Recognition of Handwritten
-    Digits". Decoding takes milliseconds, less than importing scikit-learn or asking a cache.
+    Digits". Decoding takes milliseconds, less than importing scikit-learn or reading a cache.
     """
     package = find_spec("sklearn")  # finds it without importing it
     homes = (package and package.submodule_search_locations) or []
@@ -82,7 +82,7 @@ def digits(spec: DataSpec, cache: Path | None) -> Dataset:
             decoded = Decoded(rows[:, :-1], rows[:, -1], (8, 8), numbered(10), pixel_max=16)
             return finish(decoded, name="digits", origin="scikit-learn's digits")
     raise UserError(
-        "the digits that scikit-learn ships are not there or damaged; install scikit-learn again"
+        "the digits that scikit-learn ships are missing or damaged; install scikit-learn again"
     )
 
 
@@ -112,7 +112,7 @@ def _folder(spec: DataSpec) -> Path | None:
 
 def _file(spec: DataSpec) -> Path:
     if not spec.path:
-        raise UserError(f"data={spec.name} is a file of yours; set data.path to it")
+        raise UserError(f"data={spec.name} is read from a file; set data.path to it")
     return Path(spec.path)
 
 

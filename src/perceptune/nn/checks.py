@@ -4,6 +4,7 @@ Knows no key of a configuration: a field is called by its own name.
 """
 
 import math
+from collections.abc import Callable, Mapping
 
 
 class RangeError(ValueError):
@@ -39,8 +40,7 @@ def check_positive(**fields: float) -> None:
     Raises:
         RangeError: names the first such field.
     """
-    for name, value in fields.items():
-        check(0 < value < math.inf, name, "above 0", value)
+    _check_all(fields, lambda value: 0 < value < math.inf, "above 0")
 
 
 def check_nonnegative(**fields: float) -> None:
@@ -49,18 +49,7 @@ def check_nonnegative(**fields: float) -> None:
     Raises:
         RangeError: names the first such field.
     """
-    for name, value in fields.items():
-        check(0 <= value < math.inf, name, "0 or more", value)
-
-
-def check_natural(**fields: int) -> None:
-    """Refuse what is below 0.
-
-    Raises:
-        RangeError: names the first such field.
-    """
-    for name, value in fields.items():
-        check(value >= 0, name, "0 or more", value)
+    _check_all(fields, lambda value: 0 <= value < math.inf, "0 or more")
 
 
 def check_count(**fields: int) -> None:
@@ -69,8 +58,7 @@ def check_count(**fields: int) -> None:
     Raises:
         RangeError: names the first such field.
     """
-    for name, value in fields.items():
-        check(value >= 1, name, "1 or more", value)
+    _check_all(fields, lambda value: value >= 1, "1 or more")
 
 
 def check_fraction(**fields: float) -> None:
@@ -79,8 +67,7 @@ def check_fraction(**fields: float) -> None:
     Raises:
         RangeError: names the first such field.
     """
-    for name, value in fields.items():
-        check(0 <= value <= 1, name, "in [0, 1]", value)
+    _check_all(fields, lambda value: 0 <= value <= 1, "in [0, 1]")
 
 
 def check_below_one(**fields: float) -> None:
@@ -89,5 +76,9 @@ def check_below_one(**fields: float) -> None:
     Raises:
         RangeError: names the first such field.
     """
+    _check_all(fields, lambda value: 0 <= value < 1, "in [0, 1)")
+
+
+def _check_all(fields: Mapping[str, float], holds: Callable[[float], bool], rule: str) -> None:
     for name, value in fields.items():
-        check(0 <= value < 1, name, "in [0, 1)", value)
+        check(holds(value), name, rule, value)

@@ -40,11 +40,11 @@ class Classifier(PythonModel):
         Raises:
             ValueError: another number of pixels, or values that no pixel has.
         """
-        notes = self.saved.metadata
-        pixels = as_pixels(model_input, notes["shape"], notes["pixel_max"])
+        metadata = self.saved.metadata
+        pixels = as_pixels(model_input, metadata["shape"], metadata["pixel_max"])
         probabilities = self.saved.network.probabilities(self.saved.theta, pixels)
         best = probabilities.argmax(axis=1)
-        names = np.array(notes["classes"], dtype=object)
+        names = np.array(metadata["classes"], dtype=object)
         table = pd.DataFrame(
             {"label": names[best], "probability": probabilities.max(axis=1).astype(np.float64)}
         )

@@ -73,6 +73,8 @@ def find_run(uri: str, run_id: str) -> RunRecord | None:
 def history(uri: str, run_id: str) -> list[dict[str, float]]:
     """A run's metrics by epoch: a row an epoch, in order, with its number as `epoch`.
 
+    Those of the whole run, such as `test/accuracy`, are not in it.
+
     Raises:
         StoreError: the store cannot be read, or has no such run.
     """
@@ -133,7 +135,7 @@ def read_folders(folder: Path) -> list[RunRecord]:
 
 
 def read_folder(folder: Path) -> tuple[list[str], list[dict[str, float]]]:
-    """The overrides and the history of a run without a store."""
+    """The overrides and the history of a run without a store; see `overrides_of`, `history`."""
     record = json.loads((folder / RECORD).read_text("utf-8"))
     return _read_overrides(folder / "overrides.yaml"), record["history"]
 

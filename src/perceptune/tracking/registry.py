@@ -194,7 +194,10 @@ def _build(folder: Path, weights: Path, example: Any, run_id: str, model_id: str
     # No schema of the input: each that MLflow has refuses some of what the model takes, a uint8
     # tensor for instance int64, square images and tables. The example shows the form.
     params = ParamSchema([ParamSpec("probabilities", DataType.boolean, default=False)])
-    with tempfile.TemporaryDirectory() as scratch, _carried(Path(scratch)) as script, _quiet():
+    # MLflow warns where pip is not installed, as in the environments that uv makes,
+    logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
+    quiet = warnings.catch_warnings(action="ignore")  # and hints at other ways to write a model
+    with quiet, tempfile.TemporaryDirectory() as scratch, _carried(Path(scratch)) as script:
         pyfunc.save_model(
             path=str(folder),
             mlflow_model=Model(run_id=run_id, model_uuid=model_id, model_id=model_id),
@@ -232,17 +235,3 @@ def _carried(folder: Path) -> Iterator[Path]:
 
 def _renamed(source: Path) -> str:
     return source.read_text("utf-8").replace("perceptune.nn", _CARRIED)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without MLflow's hints at how else a model might be written."""
-    logger = logging.getLogger("mlflow")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
