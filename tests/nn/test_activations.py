@@ -38,8 +38,11 @@ def values_and_derivatives(
 
 
 def grid() -> Array:
-    """From -6 to 6, past where all of them have flattened; no point nearer to 0 than 0.03."""
-    return np.linspace(-6, 6, 200).reshape(20, 10)
+    """From -6 to 6, almost, past where all of them have flattened.
+
+    No point is nearer than 0.001 to a whole or a half number, where kinks are.
+    """
+    return np.linspace(-5.99, 5.99, 200).reshape(20, 10)
 
 
 @every
