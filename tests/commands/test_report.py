@@ -17,7 +17,7 @@ from optuna.storages.journal import JournalFileBackend
 from figures.pixels import is_drawn
 from optuna_joblib_sweeper import load_study
 from perceptune import cli
-from support import Perceptune, runs_in, store_of
+from support import COMMAND, Perceptune, runs_in, store_of
 
 # In one process: how studies run on several is tested elsewhere, and each would import MLflow.
 STUDY = """
@@ -34,8 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder where a study and a small multirun have run."""
     place = tmp_path_factory.mktemp("reported")
     for command in (STUDY, MULTIRUN):
-        words = [sys.executable, "-m", "perceptune", *command.split()]
-        subprocess.run(words, cwd=place, check=True, capture_output=True)
+        subprocess.run([*COMMAND, *command.split()], cwd=place, check=True, capture_output=True)
     return place
 
 

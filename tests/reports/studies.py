@@ -8,7 +8,10 @@ from typing import Any
 import optuna
 
 from optuna_joblib_sweeper import SweepResult, TrialResult
+from optuna_joblib_sweeper.mlflow_runs import winner_tags
 from optuna_joblib_sweeper.result import SweptParameter
+from perceptune.reports.tracked import TrackedStudy
+from perceptune.tracking.reading import RunRecord
 
 Objective = Callable[[optuna.Trial], float | Sequence[float]]
 
@@ -47,6 +50,16 @@ def made(objective: Objective, trials: int, **changed: Any) -> SweepResult:
         study=study,
     )
     return replace(result, **changed)
+
+
+def with_runs(result: SweepResult, **metrics: float) -> TrackedStudy:
+    """The study with a run for each trial, and one of its own that names the winner's."""
+    trials = tuple(replace(trial, run_id=f"run {trial.number}") for trial in result.trials)
+    result = replace(result, trials=trials, run_id="parent")
+    assert result.winner is not None
+    tags = winner_tags(str(result.winner.run_id))
+    run = RunRecord("parent", "small", "FINISHED", None, {}, metrics, tags)
+    return TrackedStudy(result, "sqlite:///none.db", run)
 
 
 def _result_of(trial: optuna.trial.FrozenTrial) -> TrialResult:
