@@ -97,7 +97,7 @@ def without_type_checking(source: str) -> str:
     tree = ast.parse(source)
 
     class Remover(ast.NodeTransformer):
-        def visit_If(self, node: ast.If) -> ast.AST | None:  # noqa: N802
+        def visit_If(self, node: ast.If) -> ast.AST | None:
             is_for_types = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
             return None if is_for_types else self.generic_visit(node)
 
