@@ -37,8 +37,7 @@ def comparison(
                 "marker": "." if len(history) < 40 else "",
                 "label": name,
             }
-            lengths = (record["epoch_seconds"] for record in history)
-            ends = list(accumulate(lengths, initial=startup_seconds[name]))[1:]
+            ends = clock(history, startup_seconds[name])
             losses = [record["train/loss"] for record in history]
             by_epoch.plot([record["epoch"] for record in history], losses, **look)
             by_time.plot(ends, [record[learnt] for record in history], **look)
@@ -47,3 +46,9 @@ def comparison(
         title = "validation accuracy" if validated else "training loss"
         by_time.set(xlabel="seconds, imports and compiling included", title=title)
         by_epoch.legend()
+
+
+def clock(history: Sequence[Mapping[str, float]], startup_seconds: float) -> list[float]:
+    """Seconds from nothing to the end of each epoch."""
+    lengths = (record["epoch_seconds"] for record in history)
+    return list(accumulate(lengths, initial=startup_seconds))[1:]
