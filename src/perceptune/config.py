@@ -167,12 +167,20 @@ def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
 
 
 def to_yaml(values: Any) -> str:
-    """Plain dicts and lists as YAML, in their own order."""
+    """Plain dicts and lists as YAML, in their own order.
+
+    >>> to_yaml({"name": "adam", "lr": 0.001})
+    'name: adam\\nlr: 0.001\\n'
+    """
     return str(yaml.dump(values, Dumper=_DUMPER, sort_keys=False, allow_unicode=True))
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dicts as one, with dotted keys; lists and empty dicts stay values."""
+    """Nested dicts as one, with dotted keys; lists and empty dicts stay values.
+
+    >>> flatten({"seed": 0, "model": {"hidden": [128, 64]}})
+    {'seed': 0, 'model.hidden': [128, 64]}
+    """
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping) and value:

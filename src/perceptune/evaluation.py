@@ -109,7 +109,11 @@ def mistakes(labels: Array, probabilities: Array) -> Array:
 
 
 def confused_pairs(confusion: Array) -> list[tuple[int, int, int]]:
-    """(true, predicted, how often) for every kind of mistake made, the most frequent first."""
+    """(true, predicted, how often) for every kind of mistake made, the most frequent first.
+
+    >>> confused_pairs(np.array([[8, 2], [5, 9]]))
+    [(1, 0, 5), (0, 1, 2)]
+    """
     counts = confusion.copy()
     np.fill_diagonal(counts, 0)
     pairs = [(int(t), int(p), int(counts[t, p])) for t, p in np.argwhere(counts)]
@@ -118,7 +122,11 @@ def confused_pairs(confusion: Array) -> list[tuple[int, int, int]]:
 
 @dataclass(frozen=True)
 class Spread:
-    """How a number differs between seeds; `sd` is the sample standard deviation, with n - 1."""
+    """How a number differs between seeds; `sd` is the sample standard deviation, with n - 1.
+
+    >>> Spread.of([0.5, 0.75, 1.0])
+    Spread(mean=0.75, sd=0.25, min=0.5, max=1.0)
+    """
 
     mean: float
     sd: float

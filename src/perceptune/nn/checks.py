@@ -10,6 +10,10 @@ from collections.abc import Callable, Mapping
 class RangeError(ValueError):
     """A field whose value is outside its range.
 
+    >>> raise RangeError("momentum", "in [0, 1)", 1.5)
+    Traceback (most recent call last):
+    perceptune.nn.checks.RangeError: momentum must be in [0, 1), got 1.5
+
     Attributes:
         field: its name in the class that was to be made.
         rule: the range in words, such as "in [0, 1)".

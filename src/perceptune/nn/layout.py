@@ -31,6 +31,17 @@ class Layer(NamedTuple):
 class Layout:
     """The positions in θ of each layer's parameters.
 
+    >>> layout = Layout((784, 128, 10))
+    >>> layout.size == (784 + 1) * 128 + (128 + 1) * 10
+    True
+    >>> theta = layout.zeros()
+    >>> first, last = layout.layers(theta)
+    >>> first.weight.shape, first.bias.shape, last.matrix.shape
+    ((784, 128), (128,), (129, 10))
+    >>> last.bias[:] = 1  # a view: θ has changed
+    >>> float(theta.sum())
+    10.0
+
     Args:
         widths: units of every layer, input first and output last, e.g. (784, 128, 64, 10).
 

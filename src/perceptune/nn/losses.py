@@ -17,6 +17,9 @@ def target_table(classes: int, label_smoothing: float = 0.0, dtype: type = np.fl
     Without smoothing a row is one-hot. Smoothing ε mixes it with the uniform distribution,
     (1 - ε)·onehot + ε/classes (Szegedy et al. 2016, arXiv:1512.00567, section 7).
 
+    >>> target_table(2, 0.5, float).tolist()
+    [[0.75, 0.25], [0.25, 0.75]]
+
     Raises:
         RangeError: label_smoothing outside [0, 1).
     """

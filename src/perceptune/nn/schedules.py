@@ -35,6 +35,9 @@ class Constant:
 class Step:
     """Multiply by `gamma` after every `every` epochs. Usual: 0.1 after a third of the training.
 
+    >>> [Step(10, 0.5).factor(epoch / 30, epoch) for epoch in (0, 9.9, 10, 20)]
+    [1.0, 1.0, 0.5, 0.25]
+
     Raises:
         RangeError: every below 1, or gamma outside (0, 1].
     """
@@ -123,6 +126,9 @@ class WarmUp:
 
     Goyal et al. 2017 (arXiv:1706.02677). The first step has the learning rate 0, so a warm-up
     should last several steps. The other schedule starts at the first step too, not after it.
+
+    >>> [WarmUp(Cosine(0.0), 4).factor(epoch / 20, epoch) for epoch in (0, 10, 20)]
+    [0.0, 0.5, 0.0]
 
     Raises:
         RangeError: warmup below 0 or infinite.
