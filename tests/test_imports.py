@@ -16,7 +16,7 @@ ALLOWED = {
         "pooch",
         "PIL",
         "filelock",
-        "rich",
+        "tqdm",  # pooch's own progress bar
         "perceptune.data",
         "perceptune.errors",
         "perceptune.nn.checks",
