@@ -1,4 +1,4 @@
-"""The page on extending: every diff of it applies, passes the checks, and trains from a terminal."""
+"""The page on extending: every diff applies, passes the checks, and trains from a terminal."""
 
 import os
 import re
