@@ -1,4 +1,4 @@
-"""The page on extending: every diff of it applies, passes the checks, and trains from a terminal."""
+"""The page on extending: every diff applies, passes the checks, and trains from a terminal."""
 
 import os
 import re
@@ -45,8 +45,7 @@ class Section:
 
 
 SECTIONS = {
-    text.partition("\n")[0]: Section.of(text)
-    for text in PAGE.read_text("utf-8").split("\n## ")[1:]
+    text.partition("\n")[0]: Section.of(text) for text in PAGE.read_text("utf-8").split("\n## ")[1:]
 }
 ALONE = ("An optimizer", "An activation with a setting")
 
