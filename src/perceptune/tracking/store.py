@@ -89,16 +89,6 @@ def open_experiment(ref: ExperimentRef) -> tuple["MlflowClient", str]:
             raise StoreError(f"tracking.experiment={ref.experiment}: {error}") from None
 
 
-def prepare(uri: str) -> None:
-    """Make the store, if it does not exist, before several processes look for it at once.
-
-    Raises:
-        StoreError: it cannot be opened.
-    """
-    with errors_of(uri), mlflow_runs.store_lock(uri):
-        client_of(uri).search_experiments(max_results=1)
-
-
 def find_experiment(ref: ExperimentRef) -> str | None:
     """The experiment's id, if there is one of that name.
 
