@@ -2,7 +2,7 @@
 
     python tests/code_size.py            the table of parts, and the longest functions
 
-`test_code_size.py` holds the limits.
+`test_layout.py` holds the limits.
 """
 
 import ast

@@ -13,7 +13,7 @@ from perceptune.backends.numpy import NumpyBackend
 from perceptune.backends.specs import SPECS, spec_of
 from perceptune.config import Config
 from perceptune.errors import UserError
-from perceptune.nn.activations import ACTIVATIONS
+from perceptune.nn.activations import ACTIVATIONS, Relu
 from perceptune.nn.fit import fit
 from perceptune.nn.layout import Array
 from perceptune.nn.optimizers import OPTIMIZERS, Adam, State
@@ -65,27 +65,40 @@ def test_an_epoch_of_ours_is_that_of_fit(tmp_path: Path) -> None:
 
 # Adam of scikit-learn: its ε counts up to √0.001 times as much as ours, so with a small one the
 # two are alike, but where a gradient is as small.
-SKLEARN = [
-    (["optimizer=sgd"], 1e-12),
-    (["optimizer=momentum"], 1e-12),
-    (["optimizer=nesterov"], 1e-12),
-    (["optimizer=adam", "optimizer.eps=1e-30"], 1e-9),
-    (["optimizer=sgd", "model.activation=tanh"], 1e-12),
-    (["optimizer=sgd", "model.activation=sigmoid"], 1e-12),
-    (["optimizer=sgd", "train.batch_size=10"], 1e-12),
+INSTALLED = [
+    ("sklearn", ["optimizer=sgd"], 1e-12),
+    ("sklearn", ["optimizer=momentum"], 1e-12),
+    ("sklearn", ["optimizer=nesterov"], 1e-12),
+    ("sklearn", ["optimizer=adam", "optimizer.eps=1e-30"], 1e-9),
+    ("sklearn", ["optimizer=sgd", "model.activation=tanh"], 1e-12),
+    ("sklearn", ["optimizer=sgd", "model.activation=sigmoid"], 1e-12),
+    ("sklearn", ["optimizer=sgd", "train.batch_size=10"], 1e-12),
 ]
 
 
-@pytest.mark.parametrize(("overrides", "tolerance"), SKLEARN, ids=str)
-def test_scikit_learn_makes_our_steps(
-    overrides: list[str], tolerance: float, tmp_path: Path
+@pytest.mark.parametrize(("name", "overrides", "tolerance"), INSTALLED, ids=str)
+def test_a_library_that_is_always_there_makes_our_steps(
+    name: str, overrides: list[str], tolerance: float, tmp_path: Path
 ) -> None:
-    assert_same_walk("sklearn", tmp_path, *overrides, tolerance=tolerance)
+    assert_same_walk(name, tmp_path, *overrides, tolerance=tolerance)
+
+
+OPTIMIZERS_OF_PEERS = [
+    (name, optimizer)
+    for name in IN_PROCESS
+    for optimizer, kind in OPTIMIZERS.items()
+    if kind in SPECS[name].optimizers
+]
+ACTIVATIONS_OF_PEERS = [
+    (name, activation)
+    for name in IN_PROCESS
+    for activation, kind in ACTIVATIONS.items()
+    if kind in SPECS[name].activations
+]
 
 
 @pytest.mark.peers
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("name", IN_PROCESS)
+@pytest.mark.parametrize(("name", "optimizer"), OPTIMIZERS_OF_PEERS)
 def test_peers_make_our_steps_with_every_optimizer(
     name: str, optimizer: str, tmp_path: Path
 ) -> None:
@@ -99,8 +112,7 @@ def test_peers_make_our_steps_with_every_optimizer(
 
 
 @pytest.mark.peers
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("name", IN_PROCESS)
+@pytest.mark.parametrize(("name", "activation"), ACTIVATIONS_OF_PEERS)
 def test_peers_have_our_gradients_with_every_activation(
     name: str, activation: str, tmp_path: Path
 ) -> None:
@@ -121,10 +133,9 @@ def test_peers_have_our_gradients_with_every_activation(
 
 @pytest.mark.peers
 @pytest.mark.parametrize(
-    ("optimizer", "knob"),
-    [(name, knob.name) for name, kind in OPTIMIZERS.items() for knob in fields(kind)],
+    ("name", "optimizer", "knob"),
+    [(*pair, knob.name) for pair in OPTIMIZERS_OF_PEERS for knob in fields(OPTIMIZERS[pair[1]])],
 )
-@pytest.mark.parametrize("name", IN_PROCESS)
 def test_peers_are_given_every_knob_of_an_optimizer(
     name: str, optimizer: str, knob: str, tmp_path: Path
 ) -> None:
@@ -169,9 +180,20 @@ def test_what_a_backend_cannot_express_is_refused_by_name(
     assert refusal("numpy", config) is None
 
 
-def test_the_default_configuration_is_for_all(tmp_path: Path) -> None:
+def test_the_default_configuration_is_for_all_that_have_its_classes(tmp_path: Path) -> None:
     config = configure(tmp_path)
+    able = [name for name in SPECS if {Adam, Relu} <= {*_classes(name)}]
+    assert {spec_of(name).module for name in config.backends} <= {SPECS[n].module for n in able}
+    assert [refusal(name, config) for name in able] == [None] * len(able)
+
+
+def test_gradient_descent_on_relu_is_for_all(tmp_path: Path) -> None:
+    config = configure(tmp_path, "optimizer=sgd")
     assert [refusal(name, config) for name in SPECS] == [None] * len(SPECS)
+
+
+def _classes(name: str) -> tuple[type, ...]:
+    return *SPECS[name].optimizers, *SPECS[name].activations
 
 
 @dataclass(frozen=True)
@@ -217,7 +239,7 @@ def with_activation(config: Config, activation: Any) -> Config:
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_class_added_to_nn_is_refused_by_every_other_library(name: str, tmp_path: Path) -> None:
     """It must never be compared as something else."""
-    config = configure(tmp_path)
+    config = configure(tmp_path, "optimizer=sgd")
     for optimizer in (SignSgd(), Lion(0.9, 0.999, 1e-8)):
         changed = with_recipe(config, optimizer=optimizer)
         assert f"it has no {type(optimizer).__name__};" in str(refusal(name, changed))
@@ -229,7 +251,7 @@ def test_a_class_added_to_nn_is_refused_by_every_other_library(name: str, tmp_pa
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_setting_added_to_a_recipe_is_refused_where_it_is_on(name: str, tmp_path: Path) -> None:
-    config = configure(tmp_path)
+    config = configure(tmp_path, "optimizer=sgd")
     values = {field.name: getattr(config.recipe, field.name) for field in fields(config.recipe)}
     off = replace(config, recipe=LaterRecipe(**values))
     on = replace(config, recipe=LaterRecipe(**values, lookahead=0.5))

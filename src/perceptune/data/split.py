@@ -1,6 +1,6 @@
 """Training, validation and test parts of a data set: stratified, by a seed, as row numbers.
 
-Copies no image and knows no source: every part quotas the set's own arrays.
+Copies no image and knows no source: every part points into the set's own arrays.
 """
 
 import math
