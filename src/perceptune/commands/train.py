@@ -145,7 +145,7 @@ def _train_seeds(
 
 
 def _objective(config: Config, results: Sequence["Result"]) -> Any:
-    """What Hydra's sweeper takes: the means over the results, one number or a tuple."""
+    """The means over the results as Hydra's sweeper takes them: one number or a tuple."""
     means = [
         fmean(result.metrics.get(name, math.nan) for result in results)
         for name in config.objectives
