@@ -155,7 +155,7 @@ def test_runs_of_killed_processes_are_closed_at_the_next_start(
         first.log_tags(owner)
         if not alive:
             process.kill()
-            process.wait()
+            process.communicate()
         with open_run(ref, name="second", tags={}):
             record = _found(ref, first.id)
             assert record.status == ("RUNNING" if alive else "FAILED")
