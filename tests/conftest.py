@@ -3,12 +3,11 @@
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from support import Perceptune
+from support import COMMAND, Perceptune
 
 LEFT_OUT = ("slow", "browser", "cluster", "peers")
 
@@ -64,7 +63,7 @@ def perceptune(tmp_path: Path) -> Perceptune:
     """The real command, in an empty folder."""
 
     def run(*arguments: str, **options: object) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "perceptune", *arguments]
+        command = [*COMMAND, *arguments]
         return subprocess.run(
             command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
         )

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,25 +10,35 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 
-from perceptune import paths
+from optuna_joblib_sweeper import CurrentTrial
+from perceptune import app
 from perceptune.config import Config, parse
-from perceptune.experiment import Result, train
+from perceptune.data import sources
+from perceptune.data.dataset import Dataset
+from perceptune.runs.run import Result, train
 
 Perceptune = Callable[..., "subprocess.CompletedProcess[str]"]
 """The real command, given its arguments."""
 
+COMMAND = (sys.executable, "-m", "perceptune.cli")
+
 
 def configure(folder: Path, *overrides: str) -> Config:
     """What the command would compose, with its store in `folder`."""
-    paths.register_resolvers()
-    with initialize_config_dir(str(paths.root() / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(app.root() / "conf"), version_base="1.3"):
         return parse(compose("config", [f"tracking.uri={store_of(folder)}", *overrides]))
 
 
-def run(folder: Path, *overrides: str) -> Result:
+def run(folder: Path, *overrides: str, trial: CurrentTrial | None = None) -> Result:
     """Train as the command would, in `folder`."""
     with working_in(folder):
-        return train(configure(folder, *overrides), list(overrides), folder / "output")
+        config = configure(folder, *overrides)
+        return train(config, list(overrides), folder / "output", trial=trial)
+
+
+def digits() -> Dataset:
+    """The embedded digits."""
+    return sources.load(app.compose(["data=digits"]).data)
 
 
 def store_of(folder: Path) -> str:

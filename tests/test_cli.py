@@ -5,14 +5,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from perceptune import cli, paths
-from support import Perceptune, runs_in
+from optuna_joblib_sweeper.testing import wait_until
+from perceptune import app, cli
+from support import COMMAND, Perceptune, runs_in
 
 HEAVY = ("numpy", "hydra", "omegaconf", "mlflow", "optuna", "matplotlib", "rich", "sklearn")
 
@@ -125,10 +125,10 @@ def test_a_mistake_ends_in_a_message_without_traceback(
     monkeypatch.setattr(sys, "argv", ["perceptune", *arguments])
     with pytest.raises(SystemExit) as end:
         cli.main()
-    said = capfd.readouterr()
+    printed = capfd.readouterr()
     assert end.value.code not in (0, None)
-    assert "Traceback" not in said.err + said.out
-    assert said.err.strip()
+    assert "Traceback" not in printed.err + printed.out
+    assert printed.err.strip()
     assert not list(tmp_path.glob("mlruns/mlflow.db")) or not runs_in(tmp_path)
     if "-m" not in arguments and "optimizer.lr=1e9" not in arguments:
         assert not list(tmp_path.glob("mlruns/hydra"))
@@ -189,7 +189,7 @@ def test_a_multirun_that_is_interrupted_closes_all_runs_without_a_traceback(
 ) -> None:
     words = "train -m seed=0,1 train.epochs=1000000 tracking.figures=none hydra.launcher.n_jobs=2"
     process = subprocess.Popen(
-        [sys.executable, "-m", "perceptune", *words.split()],
+        [*COMMAND, *words.split()],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -199,12 +199,13 @@ def test_a_multirun_that_is_interrupted_closes_all_runs_without_a_traceback(
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     store = tmp_path / "mlruns" / "mlflow.db"
-    while process.poll() is None and not (store.is_file() and _count(store, "metrics") > 1):
-        time.sleep(0.1)
+    wait_until(
+        lambda: process.poll() is not None or (store.is_file() and _count(store, "metrics") > 1)
+    )
     os.killpg(process.pid, number)  # a terminal sends it to all of them
-    said, _ = process.communicate()
-    assert process.returncode == code, said
-    assert "Traceback" not in said
+    printed, _ = process.communicate()
+    assert process.returncode == code, printed
+    assert "Traceback" not in printed
     statuses = [run.info.status for run in runs_in(tmp_path)]
     assert len(statuses) == 3
     assert not {"RUNNING", "FINISHED"} & set(statuses)
@@ -243,4 +244,4 @@ def test_info_names_blas_and_store(perceptune: Perceptune) -> None:
 
 
 def test_the_repository_comes_before_stale_copies() -> None:
-    assert (paths.root() / "pyproject.toml").is_file()
+    assert (app.root() / "pyproject.toml").is_file()

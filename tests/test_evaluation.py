@@ -5,7 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from perceptune.evaluation import calibrate, confused_pairs, mistakes, score
+from perceptune.data.split import Part
+from perceptune.evaluation import Spread, calibrate, confused_pairs, mistakes, score
+from perceptune.nn.activations import Tanh
+from perceptune.nn.fit import evaluate
+from perceptune.nn.initializers import XavierNormal
+from perceptune.nn.network import NetworkSpec
 
 
 def test_scores_of_a_small_case_counted_by_hand() -> None:
@@ -52,3 +57,24 @@ def test_confused_pairs_leave_out_what_is_right_and_what_never_happened() -> Non
     counts = np.array([[5, 1, 0], [3, 9, 0], [0, 2, 7]])
     assert confused_pairs(counts) == [(1, 0, 3), (2, 1, 2), (0, 1, 1)]
     assert counts[0, 0] == 5
+
+
+@pytest.mark.parametrize(("dtype", "digits"), [("float64", 1e-12), ("float32", 6e-5)])
+def test_validation_and_test_scores_are_one_measure(dtype: str, digits: float) -> None:
+    """One sums over logits in the network's own type, the other over probabilities in float64.
+
+    A sum of 900 roundings of 6e-8 each bounds the difference in float32.
+    """
+    network = NetworkSpec([16], Tanh(), XavierNormal(), 0.0, 0.0, dtype).build(8, 5, 1.0, 0.0)
+    rng = np.random.default_rng(0)
+    theta = rng.normal(size=network.layout.size).astype(dtype)
+    images, labels = rng.normal(size=(900, 8)).astype(dtype), rng.integers(0, 5, 900)
+    loss, accuracy = evaluate(network, theta, Part(images, labels, np.arange(900)))
+    scores = score(labels, network.probabilities(theta, images))
+    assert scores.accuracy == accuracy
+    assert scores.loss == pytest.approx(loss, rel=digits)
+
+
+def test_the_sd_of_a_spread_is_that_of_a_sample() -> None:
+    spread = Spread.of([1.0, 2.0, 3.0])
+    assert spread.metrics("a") == {"a/mean": 2.0, "a/sd": 1.0, "a/min": 1.0, "a/max": 3.0}

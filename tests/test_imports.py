@@ -16,11 +16,12 @@ ALLOWED = {
         "pooch",
         "PIL",
         "filelock",
-        "rich",
+        "tqdm",  # pooch's own progress bar
         "perceptune.data",
         "perceptune.errors",
+        "perceptune.nn.checks",
     },
-    "sweeper/optuna_joblib_sweeper/": {
+    "sweeper/": {
         "hydra",
         "omegaconf",
         "optuna",
@@ -31,12 +32,14 @@ ALLOWED = {
         "numpy",
         "psutil",
         "cloudpickle",  # joblib's own way of sending tasks
+        "yaml",
         "mlflow",  # these two in few files only, see below
         "matplotlib",
         "optuna_joblib_sweeper",
     },
     # What runs whenever anything of theirs is imported.
     "perceptune/__init__.py": set(),
+    "perceptune/backends/__init__.py": set(),
     "sweeper/optuna_joblib_sweeper/__init__.py": {"optuna_joblib_sweeper"},  # see test_plugin
     "sweeper/optuna_joblib_sweeper/current.py": set(),
 }
@@ -44,8 +47,7 @@ ALLOWED = {
 # The only files that may import a package.
 ONLY = {
     "mlflow": (
-        "perceptune/tracking",
-        "perceptune/model.py",
+        "perceptune/tracking/",
         "sweeper/optuna_joblib_sweeper/_mlflow.py",
         "sweeper/optuna_joblib_sweeper/mlflow_runs.py",
     ),
@@ -60,6 +62,10 @@ ONLY = {
     "optax": ("perceptune/backends/jax.py",),
     "torch": ("perceptune/backends/torch.py",),
     "hydra_plugins": (),
+    "hydra._internal": ("sweeper/optuna_joblib_sweeper/_private.py",),
+    "joblib._parallel_backends": ("sweeper/optuna_joblib_sweeper/_private.py",),
+    "joblib.executor": ("sweeper/optuna_joblib_sweeper/_private.py",),
+    "joblib.externals": ("sweeper/optuna_joblib_sweeper/_private.py",),
 }
 
 
@@ -75,8 +81,8 @@ def imported(source: str, package: str) -> set[str]:
             base = ".".join(part for part in (base, node.module) if part)
             for alias in node.names:
                 module = f"{base}.{alias.name}"
-                place = SOURCE.joinpath(*module.split("."))
-                ours = place.is_dir() or place.with_suffix(".py").is_file()
+                places = [top.joinpath(*module.split(".")) for top in (SOURCE, SOURCE / "sweeper")]
+                ours = any(place.is_dir() or place.with_suffix(".py").is_file() for place in places)
                 found.add(module if ours else base)
         elif isinstance(node, ast.Call) and node.args:
             name = getattr(node.func, "attr", getattr(node.func, "id", None))
@@ -86,12 +92,58 @@ def imported(source: str, package: str) -> set[str]:
     return found
 
 
+def without_type_checking(source: str) -> str:
+    """`source` without what only a type checker reads."""
+    tree = ast.parse(source)
+
+    class Remover(ast.NodeTransformer):
+        def visit_If(self, node: ast.If) -> ast.AST | None:
+            is_for_types = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+            return None if is_for_types else self.generic_visit(node)
+
+    return ast.unparse(Remover().visit(tree)) or "pass"
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    parts = parts[1:] if parts[0] == "sweeper" else parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def run_time_imports() -> dict[str, set[str]]:
+    """For each of our modules those of ours that it imports, wherever in it that happens."""
+    files = {module_name(path): path for path in SOURCE.rglob("*.py")}
+    graph = {}
+    for name, path in files.items():
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        found = imported(without_type_checking(path.read_text("utf-8")), package)
+        graph[name] = {module for module in found if module in files and module != name}
+    return graph
+
+
+def cycle(graph: dict[str, set[str]]) -> list[str]:
+    """A path of imports that leads back to its start, if there is one."""
+    done: set[str] = set()
+
+    def walk(name: str, above: list[str]) -> list[str]:
+        if name in above:
+            return [*above[above.index(name) :], name]
+        if name not in done:
+            for other in sorted(graph[name]):
+                if found := walk(other, [*above, name]):
+                    return found
+            done.add(name)
+        return []
+
+    return next((found for name in sorted(graph) if (found := walk(name, []))), [])
+
+
 def within(module: str, packages: set[str]) -> bool:
     return any(module == package or module.startswith(f"{package}.") for package in packages)
 
 
 def of_file(path: Path) -> set[str]:
-    package = ".".join(path.relative_to(SOURCE).parts[:-1])
+    package = ".".join(path.relative_to(SOURCE).parts[:-1]).removeprefix("sweeper.")
     return imported(path.read_text("utf-8"), package)
 
 
@@ -121,6 +173,15 @@ def test_a_package_is_imported_only_where_it_may_be(package: str) -> None:
 def test_the_namespace_of_plugins_has_no_init() -> None:
     """With one it would hide the plugins of everybody else."""
     assert not (SOURCE / "sweeper" / "hydra_plugins" / "__init__.py").exists()
+
+
+def test_no_import_leads_back_to_its_start_even_inside_functions() -> None:
+    assert not cycle(run_time_imports())
+
+
+def test_a_cycle_would_be_found() -> None:
+    assert cycle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert not cycle({"a": {"b", "c"}, "b": {"c"}, "c": set()})
 
 
 @pytest.mark.parametrize(

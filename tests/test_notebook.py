@@ -6,9 +6,9 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from perceptune import paths
+from perceptune import app
 
-NOTEBOOK = paths.root() / "notebooks" / "walkthrough.ipynb"
+NOTEBOOK = app.root() / "notebooks" / "walkthrough.ipynb"
 
 
 @pytest.mark.slow

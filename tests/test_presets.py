@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from perceptune import paths
+from perceptune import app
 from perceptune.data import sources
-from support import run
+from support import configure, run
 
-FOLDER = paths.root() / "conf" / "experiment"
+FOLDER = app.root() / "conf" / "experiment"
 PRESETS = sorted(file.stem for file in FOLDER.glob("*.yaml"))
 SMALL = ("tracking.enabled=false", "data.validation=0.1", "train.epochs=2")
 
@@ -18,7 +18,7 @@ SMALL = ("tracking.enabled=false", "data.validation=0.1", "train.epochs=2")
 def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The embedded digits in the form of each source, by its name: what to say to use them."""
     folder = tmp_path_factory.mktemp("data")
-    digits = sources.load("digits")
+    digits = sources.load(configure(folder).data)
     table = np.column_stack([digits.labels, digits.images])
     header = ",".join(["label", *(f"pixel{number}" for number in range(64))])
     np.savetxt(folder / "train.csv", table, "%d", ",", header=header, comments="")

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-import optuna_joblib_sweeper
-from perceptune import experiment, training
-from support import configure, run, working_in
+from optuna_joblib_sweeper.testing import FakeTrial
+from perceptune.data import sources
+from perceptune.runs.training import Training
+from support import run
 
 CALM = ("tracking.enabled=false", "train.epochs=3", "model.hidden=[16]")
 
@@ -37,7 +38,7 @@ class Sealed:
 def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What happens to a data set with a test part of its own, in order."""
     happened: list[str] = []
-    load, take = training.load_data, experiment.take
+    load, record_epoch = sources.load, Training.record_epoch
 
     def sealed(settings: Any) -> Any:
         data = load(settings)
@@ -50,12 +51,12 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             test_labels=Sealed(labels, "test labels", happened),
         )
 
-    def told(*arguments: Any) -> Any:
+    def noted(training: Training, record: Any) -> None:
         happened.append("epoch")
-        return take(*arguments)
+        record_epoch(training, record)
 
-    monkeypatch.setattr(training, "load_data", sealed)
-    monkeypatch.setattr(experiment, "take", told)
+    monkeypatch.setattr(sources, "load", sealed)
+    monkeypatch.setattr(Training, "record_epoch", noted)
     return happened
 
 
@@ -77,23 +78,7 @@ def test_nobody_looks_at_the_test_set_where_it_is_not_asked_for(
 
 @pytest.mark.parametrize("repeats", [1, 2])
 def test_a_trial_never_looks_at_the_test_set(
-    repeats: int, events: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    repeats: int, events: list[str], tmp_path: Path
 ) -> None:
-    from perceptune import together
-
-    class Trial(optuna_joblib_sweeper.CurrentTrial):
-        folder = tmp_path
-
-        def __bool__(self) -> bool:
-            return True
-
-    for module in (experiment, together):
-        monkeypatch.setattr(module, "current_trial", Trial)
-    monkeypatch.setattr(together, "take_record", experiment.take)
-    config = configure(tmp_path, *CALM, f"repeats={repeats}")
-    with working_in(tmp_path):
-        if repeats == 1:
-            experiment.train(config, [], tmp_path)
-        else:
-            together.train(config, [], {})
+    run(tmp_path, *CALM, f"repeats={repeats}", trial=FakeTrial(folder=tmp_path))
     assert events == ["epoch"] * 3 * repeats

@@ -1,6 +1,6 @@
-"""The command `perceptune`: finds what was asked for and turns a user's mistake into a line.
+"""The command `perceptune`: the only list of commands; a user's mistake ends in one line.
 
-Imports nothing slow before it knows what is asked, so that `perceptune --help` answers at once.
+Imports nothing slow before it knows the command, so that `perceptune --help` answers at once.
 """
 
 import os
@@ -15,7 +15,7 @@ perceptune: perceptrons in NumPy, composed by Hydra, tracked in MLflow, tuned by
   perceptune train [OVERRIDE ...]     train one network and record it
   perceptune train -m [OVERRIDE ...]  train many: a value for each of several, or a study
   perceptune evaluate MODEL [MODEL ...] [OVERRIDE ...]
-                                      score a network on test data; several: their mean
+                                      score a network on test data; of several, their mean
   perceptune predict MODEL INPUT [--output FILE] [--probabilities]
                                       classify a picture, a folder of them, a .npy or a CSV
   perceptune compare [OVERRIDE ...]   train the same network in NumPy, PyTorch, JAX, Keras and
@@ -32,12 +32,12 @@ An OVERRIDE is KEY=VALUE, as Hydra takes it:
 `perceptune train --help` lists the groups, `perceptune train --cfg job` every key.
 """
 
-# Each is a module of `commands`, whose `main` is given the arguments.
+# Each is a module of `commands`, whose `main` takes the arguments.
 COMMANDS = ("train", "evaluate", "predict", "compare", "report", "ui", "info")
 
 
 def main() -> None:
-    """Run the command that `sys.argv` asks for; what it returns to the shell is its exit code."""
+    """Run the command that `sys.argv` names, and leave with its exit code."""
     arguments = sys.argv[1:]
     command = arguments[0] if arguments else "--help"
     if command in ("-h", "--help", "help"):
@@ -51,7 +51,7 @@ def main() -> None:
     else:
         from perceptune.errors import fail
 
-        fail(f"there is no command {command!r}; there are: {', '.join(COMMANDS)}", code=2)
+        fail(f"no command {command!r}; the commands are {', '.join(COMMANDS)}", code=2)
 
 
 def _without_traceback(command: str, arguments: list[str]) -> int:
@@ -92,7 +92,7 @@ def _explain(error: Exception) -> None:
 
 
 def _raised_by_hydra(error: BaseException) -> bool:
-    """Whether composing has failed: then it was about what the user asked for."""
+    """True for an error raised by Hydra or joblib: the command line is at fault."""
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next
@@ -102,3 +102,7 @@ def _raised_by_hydra(error: BaseException) -> bool:
 
 def _terminate(number: int, frame: Any) -> NoReturn:
     raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,28 +1,35 @@
-"""The schema of the configuration: what may be set, of which type, within which range.
+"""YAML to values: `parse` checks what Hydra composed and builds everything that a run is made of.
 
-`parse` turns what Hydra composed into these records, or says in one line what is wrong with it.
-Values and their comments stand in `conf/`; what names mean stands in the tables of `nn`.
+Wrong keys, types and ranges are refused here, before any data is read. Values and their comments
+stand in `conf/`; a setting is a field of the dataclass that uses it.
 """
 
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+import copy
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, make_dataclass
+from functools import cache
+from typing import Any, TypeVar, get_type_hints
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
+from perceptune.backends.specs import NAMES
+from perceptune.data.sources import DataSpec
 from perceptune.errors import UserError
-from perceptune.nn.activations import ACTIVATIONS, Activation
-from perceptune.nn.initializers import INITIALIZERS, Initializer
-from perceptune.nn.optimizers import OPTIMIZERS, Optimizer
+from perceptune.nn.activations import ACTIVATIONS
+from perceptune.nn.checks import RangeError
+from perceptune.nn.initializers import INITIALIZERS
+from perceptune.nn.network import NetworkSpec
+from perceptune.nn.optimizers import OPTIMIZERS
 from perceptune.nn.recipe import Recipe
 from perceptune.nn.schedules import SCHEDULES, Schedule, WarmUp
 
+T = TypeVar("T")
+
 # libyaml's writer, where it is built in: trials are short enough for the slow one to matter.
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-_WIDEST = 65_536
 _MOST_THREADS = 1024
 
 OBJECTIVES = (
@@ -35,75 +42,63 @@ OBJECTIVES = (
 )
 
 
-@dataclass
-class Data:
-    """See conf/data."""
+@dataclass(frozen=True)
+class Policy:
+    """The rules by which a training stops, saves itself and reads the test set; see conf/train.
 
-    name: str
-    validation: float
-    split_seed: int
-    standardize: bool
-    dir: str | None
-    path: str | None
+    Raises:
+        RangeError: a value outside its range.
+    """
 
-
-@dataclass
-class Model:
-    """See conf/model."""
-
-    hidden: list[int]
-    activation: str
-    negative_slope: float
-    alpha: float
-    init: str
-    init_std: float
-    init_gain: float
-    dropout: float
-    input_dropout: float
-    dtype: str
-
-
-@dataclass
-class Train:
-    """See conf/train."""
-
-    epochs: int
-    batch_size: int | None
-    metrics_every: int
     patience: int | None
-    l1: float
-    l2: float
-    weight_decay: float
-    clip_norm: float
-    max_norm: float
-    label_smoothing: float
-    ema: float
     evaluate_test: Any
     checkpoint_seconds: float | None
 
+    def __post_init__(self) -> None:
+        if self.patience is not None and self.patience < 1:
+            raise RangeError("patience", "1 or more, or null", self.patience)
+        seconds = self.checkpoint_seconds
+        if seconds is not None and not seconds >= 0:
+            raise RangeError("checkpoint_seconds", "0 or more, or null", seconds)
+        _check_choice("evaluate_test", self.evaluate_test, ("auto", True, False))
 
-@dataclass
+
+@dataclass(frozen=True)
 class Tracking:
-    """See conf/tracking."""
+    """The place and the extent of a run's record; see conf/tracking.
+
+    Raises:
+        RangeError: a value outside its range.
+    """
 
     enabled: bool
     uri: str
     experiment: str
     figures: str
     diagnostics: bool
+    parent: str | None
+
+    def __post_init__(self) -> None:
+        _check_choice("figures", self.figures, ("all", "best", "none"))
 
 
-@dataclass
+@dataclass(frozen=True)
 class Config:
-    """See conf/config.yaml. `optimizer`, `schedule` and `augment` are a name and its options."""
+    """Everything that a run is made of; see conf/config.yaml.
 
-    data: Data
-    model: Model
-    optimizer: dict[str, Any]
-    schedule: dict[str, Any]
-    train: Train
-    augment: dict[str, Any]
+    Attributes:
+        settings: the composed YAML as nested plain values, for the record alone.
+
+    Raises:
+        RangeError: a value outside its range.
+    """
+
+    data: DataSpec
+    network: NetworkSpec
+    recipe: Recipe
+    policy: Policy
     tracking: Tracking
+    settings: Mapping[str, Any]
     seed: int
     repeats: int
     threads: int
@@ -111,85 +106,81 @@ class Config:
     objective: Any
     resume: str | None
     register: str | None
-    reported: str | None = None
 
-    def activation(self) -> Activation:
-        """What hidden layers apply."""
-        model = self.model
-        knobs = {"negative_slope": model.negative_slope, "alpha": model.alpha}
-        chosen: Activation = _choose(
-            ACTIVATIONS, "model.activation", model.activation, knobs, "model."
-        )
-        return chosen
-
-    def initializer(self) -> Initializer:
-        """What the weights start from."""
-        model = self.model
-        knobs = {"std": model.init_std, "gain": model.init_gain}
-        chosen: Initializer = _choose(INITIALIZERS, "model.init", model.init, knobs, "model.init_")
-        return chosen
-
-    def recipe(self) -> Recipe:
-        """How to train."""
-        optimizer, schedule, train = dict(self.optimizer), dict(self.schedule), self.train
-        lr = _number("optimizer.lr", optimizer.pop("lr", None), float)
-        warmup = _number("schedule.warmup", schedule.pop("warmup", 0), float)
-        rule: Optimizer = _make(OPTIMIZERS, "optimizer", optimizer)
-        curve: Schedule = _make(SCHEDULES, "schedule", schedule)
-        try:
-            return Recipe(
-                optimizer=rule,
-                lr=lr,
-                schedule=WarmUp(curve, warmup) if warmup else curve,
-                epochs=train.epochs,
-                batch_size=train.batch_size,
-                metrics_every=train.metrics_every,
-                l1=train.l1,
-                l2=train.l2,
-                weight_decay=train.weight_decay,
-                clip_norm=train.clip_norm,
-                max_norm=train.max_norm,
-                label_smoothing=train.label_smoothing,
-                ema=train.ema,
-            )
-        except ValueError as error:
-            group = {"lr": "optimizer", "warmup": "schedule"}.get(str(error).split()[0], "train")
-            raise UserError(f"{group}.{error}") from error
+    def __post_init__(self) -> None:
+        for name, least in (("seed", 0), ("repeats", 1)):
+            if getattr(self, name) < least:
+                raise RangeError(name, f"{least} or more", getattr(self, name))
+        if not 1 <= self.threads <= _MOST_THREADS:
+            raise RangeError("threads", f"from 1 to {_MOST_THREADS}", self.threads)
+        _check_choices("backends", self.backends, NAMES)
+        _check_choices("objective", self.objectives, OBJECTIVES)
+        if self.register is not None and (not self.register or set(self.register) & set("/:@")):
+            raise RangeError("register", "a name without / : @", repr(self.register))
 
     @property
     def objectives(self) -> tuple[str, ...]:
         """The names of what a sweep is given, one or more."""
         return tuple(self.objective if isinstance(self.objective, list) else [self.objective])
 
+    def changed(self, **settings: Any) -> "Config":
+        """The configuration with other settings, by dotted key.
 
-def parse(composed: DictConfig) -> Config:
-    """Check `composed` and turn it into records.
+        Raises:
+            UserError: see `parse`.
+        """
+        tree = copy.deepcopy(dict(self.settings))
+        for key, value in settings.items():
+            branch, (*path, leaf) = tree, key.split(".")
+            for name in path:
+                branch = branch[name]
+            branch[leaf] = value
+        return parse(tree)
+
+
+def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
+    """Check `composed` and build its values.
 
     Raises:
         UserError: a key that does not exist, or a value of a wrong type or out of range.
     """
-    try:
-        values = OmegaConf.to_container(composed, resolve=True)
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), values))
-    except OmegaConfBaseException as error:
-        raise UserError(_one_line(error)) from error
-    assert isinstance(config, Config)
-    _check(config)
+    settings = _plain(composed)
+    _drop_former(settings)
+    groups = ("data", "model", "optimizer", "schedule", "train", "tracking")
+    _refuse_unknown(settings, [*groups, *_settings_of(Config)])
+    data, model, optimizer, schedule, train, tracking = (_group(settings, name) for name in groups)
+    policy = {name: train.pop(name) for name in _settings_of(Policy) if name in train}
+    config = _build(
+        Config,
+        settings,
+        given={
+            "data": _build(DataSpec, data, "data.", strict=True),
+            "network": _network(model),
+            "recipe": _recipe(optimizer, schedule, train, [*policy]),
+            "policy": _build(Policy, policy, "train."),
+            "tracking": _build(Tracking, tracking, "tracking.", strict=True),
+            "settings": settings,
+        },
+    )
+    _refuse_contradictions(config)
     return config
 
 
-def to_dict(config: Config) -> dict[str, Any]:
-    """The configuration as plain dicts and lists."""
-    return asdict(config)
-
-
 def to_yaml(values: Any) -> str:
-    """Plain dicts and lists as YAML, in their own order."""
+    """Plain dicts and lists as YAML, in their own order.
+
+    >>> to_yaml({"name": "adam", "lr": 0.001})
+    'name: adam\\nlr: 0.001\\n'
+    """
     return str(yaml.dump(values, Dumper=_DUMPER, sort_keys=False, allow_unicode=True))
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dicts as one, with dotted keys; lists and empty dicts stay values."""
+    """Nested dicts as one, with dotted keys; lists and empty dicts stay values.
+
+    >>> flatten({"seed": 0, "model": {"hidden": [128, 64]}})
+    {'seed': 0, 'model.hidden': [128, 64]}
+    """
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping) and value:
@@ -199,128 +190,179 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _check(config: Config) -> None:
-    """Refuse every value that could only fail later."""
-    config.activation()
-    config.initializer()
-    config.recipe()
-    model, train, data = config.model, config.train, config.data
-    if not all(isinstance(width, int) and 1 <= width <= _WIDEST for width in model.hidden):
-        raise UserError(f"model.hidden must hold numbers from 1 to {_WIDEST}, got {model.hidden}")
-    for name in ("dropout", "input_dropout"):
-        if not 0 <= getattr(model, name) < 1:
-            raise UserError(f"model.{name} must be in [0, 1), got {getattr(model, name)}")
-    _one_of("model.dtype", model.dtype, ("float32", "float64"))
-    _one_of("augment.name", config.augment.get("name"), ("none",))
-    _one_of("tracking.figures", config.tracking.figures, ("all", "best", "none"))
-    _one_of("train.evaluate_test", train.evaluate_test, ("auto", True, False))
-    if train.patience is not None and train.patience < 1:
-        raise UserError(f"train.patience must be 1 or more, or null, got {train.patience}")
-    if train.checkpoint_seconds is not None and not train.checkpoint_seconds >= 0:
-        raise UserError(
-            f"train.checkpoint_seconds must be 0 or more, or null, got {train.checkpoint_seconds}"
-        )
-    for name, value in (("seed", config.seed), ("data.split_seed", data.split_seed)):
-        if value < 0:
-            raise UserError(f"{name} must be 0 or more, got {value}")
-    if config.repeats < 1:
-        raise UserError(f"repeats must be 1 or more, got {config.repeats}")
-    if not 1 <= config.threads <= _MOST_THREADS:
-        raise UserError(f"threads must be from 1 to {_MOST_THREADS}, got {config.threads}")
-    _check_backends(config.backends)
+def _plain(composed: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    config = composed if isinstance(composed, DictConfig) else OmegaConf.create(dict(composed))
+    try:
+        plain: Any = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        message = str(error.msg or error).splitlines()[0]
+        raise UserError(f"{error.full_key}: {message}" if error.full_key else message) from error
+    return dict(plain)
+
+
+def _drop_former(settings: dict[str, Any]) -> None:
+    """Settings of the version before are ignored for one version, and named."""
+    for key in {"augment", "reported"} & settings.keys():
+        if settings.pop(key) not in (None, {"name": "none"}):
+            print(f"perceptune: {key} has no effect any more; remove it", file=sys.stderr)
+
+
+def _group(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
+    group = settings.get(name)
+    if not isinstance(group, dict):
+        raise UserError(f"{name} must be a group of settings, got {group!r}; see conf/{name}")
+    return dict(group)
+
+
+def _network(model: dict[str, Any]) -> NetworkSpec:
+    """The network of `model`: its own settings beside those of activation and initializer."""
+    known = [name for kind in ACTIVATIONS.values() for name in _settings_of(kind)]
+    known += [f"init_{name}" for kind in INITIALIZERS.values() for name in _settings_of(kind)]
+    _refuse_unknown(
+        model, [*_settings_of(NetworkSpec), "activation", "init", *dict.fromkeys(known)], "model."
+    )
+    activation = _choose(ACTIVATIONS, "model.activation", model.get("activation"))
+    initializer = _choose(INITIALIZERS, "model.init", model.get("init"))
+    initial = {name: model.get(f"init_{name}") for name in _settings_of(initializer)}
+    return _build(
+        NetworkSpec,
+        model,
+        "model.",
+        given={
+            "activation": _build(activation, model, "model."),
+            "initializer": _build(initializer, initial, "model.init_"),
+        },
+    )
+
+
+def _recipe(
+    optimizer: dict[str, Any], schedule: dict[str, Any], train: dict[str, Any], policy: list[str]
+) -> Recipe:
+    """The recipe of the groups optimizer, schedule and train; `policy` names what else is known."""
+    rule = _choose(OPTIMIZERS, "optimizer.name", optimizer.pop("name", None))
+    curve = _choose(SCHEDULES, "schedule.name", schedule.pop("name", None))
+    _refuse_unknown(optimizer, ["lr", *_settings_of(rule)], "optimizer.")
+    _refuse_unknown(schedule, ["warmup", *_settings_of(curve)], "schedule.")
+    _refuse_unknown(train, [n for n in _settings_of(Recipe) if n != "lr"] + policy, "train.")
+    inner: Schedule = _build(curve, schedule, "schedule.")
+    warm_up = _build(WarmUp, schedule, "schedule.", given={"schedule": inner})
+    lr = {"lr": optimizer["lr"]} if "lr" in optimizer else {}
+    return _build(
+        Recipe,
+        train | lr,
+        "train.",
+        given={
+            "optimizer": _build(rule, optimizer, "optimizer."),
+            "schedule": warm_up if warm_up.warmup else inner,
+        },
+        keys={"lr": "optimizer.lr"},
+    )
+
+
+def _choose(table: Mapping[str, type[T]], key: str, name: Any) -> type[T]:
+    """The class that `table` has under `name`."""
+    if not isinstance(name, str) or name not in table:
+        raise UserError(f"{key} must be one of {', '.join(table)}, got {name!r}")
+    return table[name]
+
+
+def _build(
+    kind: Callable[..., T],
+    settings: Mapping[str, Any],
+    prefix: str = "",
+    *,
+    given: Mapping[str, Any] | None = None,
+    keys: Mapping[str, str] | None = None,
+    strict: bool = False,
+) -> T:
+    """An instance of the dataclass `kind`, its fields converted to their types by OmegaConf.
+
+    Args:
+        kind: what to build.
+        settings: values by field.
+        prefix: what stands before a field's name in the key that messages name.
+        given: fields that are built already.
+        keys: keys of fields that lie elsewhere.
+        strict: whether every one of `settings` must be a field.
+    """
+    given, keys = given or {}, keys or {}
+    hints = _settings_of(kind)
+    if strict:
+        _refuse_unknown(settings, hints, prefix)
+    schema = copy.deepcopy(_schema(kind))
+    for name, hint in hints.items():
+        key = keys.get(name, f"{prefix}{name}")
+        if name not in settings:
+            raise UserError(f"{key} is missing; conf/ says what it may be")
+        try:
+            schema[name] = settings[name]
+        except OmegaConfBaseException:
+            raise UserError(f"{key} must be {_WORDS[hint]}, got {settings[name]!r}") from None
+    values: Any = OmegaConf.to_container(schema)
+    try:
+        return kind(**given, **values)
+    except RangeError as error:
+        key = keys.get(error.field, f"{prefix}{error.field}")
+        raise UserError(f"{key} must be {error.rule}, got {error.value}") from error
+
+
+@cache
+def _settings_of(kind: Any) -> dict[str, Any]:
+    """The fields of a dataclass that are settings, with their types: not those built of others."""
+    hints = get_type_hints(kind)
+    return {f.name: hints[f.name] for f in fields(kind) if hints[f.name] in _WORDS}
+
+
+@cache
+def _schema(kind: Any) -> DictConfig:
+    """The settings of a dataclass as OmegaConf checks and converts them."""
+    schema: DictConfig = OmegaConf.structured(
+        make_dataclass(kind.__name__, list(_settings_of(kind).items()))
+    )
+    return schema
+
+
+_WORDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+    int | None: "a whole number, or null",
+    float | None: "a number, or null",
+    str | None: "a text, or null",
+    list[int]: "a list of whole numbers",
+    list[str]: "a list of names",
+    Any: "anything",
+}
+
+
+def _refuse_unknown(
+    settings: Mapping[str, Any], known: Mapping[str, Any] | list[str], prefix: str = ""
+) -> None:
+    for key in settings:
+        if key not in known:
+            allowed = ", ".join(known) or "none"
+            raise UserError(f"{prefix}{key} does not exist; allowed here: {allowed}")
+
+
+def _check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
+    if not any(value is one or (value == one and isinstance(value, str)) for one in allowed):
+        names = ", ".join(str(one).lower() for one in allowed)
+        raise RangeError(name, f"one of {names}", repr(value))
+
+
+def _check_choices(name: str, values: Sequence[Any], allowed: tuple[str, ...]) -> None:
+    for value in values:
+        _check_choice(name, value, allowed)
+    if not values or len(set(values)) < len(values):
+        raise RangeError(name, f"at least one of {', '.join(allowed)}, each once", list(values))
+
+
+def _refuse_contradictions(config: Config) -> None:
+    """Settings that do not go together."""
     if config.register is not None and not config.tracking.enabled:
         raise UserError("register needs the store; set tracking.enabled=true")
-    if config.register is not None and (not config.register or set(config.register) & set("/:@")):
-        raise UserError(f"register must be a name without / : @, got {config.register!r}")
-    if not config.objectives:
-        raise UserError("objective must name at least one of " + ", ".join(OBJECTIVES))
-    for objective in config.objectives:
-        _one_of("objective", objective, OBJECTIVES)
-    _check_validation(config)
-
-
-def _check_backends(names: list[str]) -> None:
-    from perceptune.backends import NAMES  # which reads configurations, so not at the top
-
-    for position, name in enumerate(names):
-        _one_of("backends", name, NAMES)
-        if name in names[:position]:
-            raise UserError(f"backends names {name} twice")
-    if not names:
-        raise UserError("backends must name at least one of " + ", ".join(NAMES))
-
-
-def _check_validation(config: Config) -> None:
-    share = config.data.validation
-    if not 0 <= share < math.inf or (share >= 1 and share != int(share)):
-        raise UserError(
-            f"data.validation must be a share in [0, 1) or a whole number ≥ 1, got {share}"
-        )
-    if share == 0 and config.train.patience is not None:
+    if config.data.validation == 0 and config.policy.patience is not None:
         raise UserError(
             "train.patience needs validation samples to judge by; set data.validation above 0"
         )
-
-
-def _make(table: Mapping[str, Any], group: str, options: Mapping[str, Any]) -> Any:
-    """What a group of the configuration describes: the class under `name`, and its options."""
-    options = dict(options)
-    name = options.pop("name", None)
-    _one_of(f"{group}.name", name, tuple(table))
-    known = [option.name for option in fields(table[name])]
-    for key in options:
-        if key not in known:
-            allowed = ", ".join(known) or "none"
-            raise UserError(f"{group}.{key} does not exist for {name}; its options: {allowed}")
-    return _choose(table, f"{group}.name", name, options, f"{group}.")
-
-
-def _choose(
-    table: Mapping[str, Any], path: str, name: Any, knobs: Mapping[str, Any], prefix: str
-) -> Any:
-    """An instance of the class that `table` has under `name`, made with those knobs it has.
-
-    Messages call a knob by `prefix` and its name.
-    """
-    _one_of(path, name, tuple(table))
-    values = {
-        option.name: _number(f"{prefix}{option.name}", knobs[option.name], type(option.default))
-        for option in fields(table[name])
-        if option.name in knobs
-    }
-    try:
-        return table[name](**values)
-    except ValueError as error:
-        raise UserError(f"{prefix}{error}") from error
-
-
-def _one_of(path: str, value: Any, allowed: tuple[Any, ...]) -> None:
-    if not any(
-        value is choice or (value == choice and isinstance(value, str)) for choice in allowed
-    ):
-        names = ", ".join(str(choice).lower() for choice in allowed)
-        raise UserError(f"{path} must be one of {names}; got {value!r}")
-
-
-def _number(path: str, value: Any, kind: type) -> Any:
-    """`value` as a number of `kind`, int or float."""
-    try:
-        number = kind(value)
-        if isinstance(value, bool) or number != float(value):
-            raise ValueError
-    except (TypeError, ValueError):
-        word = "a whole number" if kind is int else "a number"
-        raise UserError(f"{path} must be {word}, got {value!r}") from None
-    return number
-
-
-def _one_line(error: OmegaConfBaseException) -> str:
-    """OmegaConf's message with the key it is about first."""
-    message = str(error.msg or error).splitlines()[0]
-    key = error.full_key
-    if isinstance(error, MissingMandatoryValue):
-        return f"{key} is missing; conf/ says what it may be"
-    if error.object_type in (None, dict) or "not in" not in message:
-        return f"{key}: {message}" if key else message
-    allowed = ", ".join(f.name for f in fields(error.object_type))
-    return f"{key} does not exist; allowed here: {allowed}"

@@ -1,6 +1,11 @@
-"""How good predictions are: loss, the confusion matrix and what follows from it. Plain arrays."""
+"""Scores of predictions: loss, the confusion matrix and what follows from it, calibration.
 
-from dataclasses import dataclass
+Takes plain arrays; knows neither networks nor where the predictions come from.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean, stdev
 
 import numpy as np
 
@@ -25,11 +30,11 @@ class Scores:
 
     @property
     def accuracy(self) -> float:
-        """Share of right predictions."""
+        """Fraction of correct predictions."""
         return float(np.trace(self.confusion) / self.confusion.sum())
 
     def metrics(self, part: str) -> dict[str, float]:
-        """All of it by metric name: `test/accuracy`, `test/f1/3` and so on for `part` test."""
+        """Every score by metric name: `test/accuracy`, `test/f1/3` and so on for `part` test."""
         metrics = {f"{part}/loss": self.loss, f"{part}/accuracy": self.accuracy}
         for name in ("precision", "recall", "f1"):
             for label, value in enumerate(getattr(self, name)):
@@ -40,21 +45,23 @@ class Scores:
 def score(labels: Array, probabilities: Array) -> Scores:
     """Compare `labels` (samples,) with `probabilities` (samples, classes).
 
-    A probability of 0 for the true class counts as the smallest number that its type can hold.
+    The loss is the mean over samples of -ln p of the true class, summed in float64: that of
+    `nn.fit.evaluate`, up to its rounding. A probability of 0 counts as the smallest normal number
+    of its type, so that the loss stays finite.
     """
     classes = probabilities.shape[1]
     of_truth = probabilities[np.arange(len(labels)), labels]
     floor = np.finfo(probabilities.dtype).tiny
     pairs = labels.astype(np.int64) * classes + probabilities.argmax(axis=1)
     confusion = np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
-    right = np.diag(confusion)
+    correct = np.diag(confusion)
     of_predicted, of_true = confusion.sum(axis=0), confusion.sum(axis=1)
     return Scores(
         loss=float(-np.log(np.maximum(of_truth, floor), dtype=np.float64).mean()),
         confusion=confusion,
-        precision=_ratio(right, of_predicted),
-        recall=_ratio(right, of_true),
-        f1=_ratio(2 * right, of_predicted + of_true),
+        precision=_ratio(correct, of_predicted),
+        recall=_ratio(correct, of_true),
+        f1=_ratio(2 * correct, of_predicted + of_true),
     )
 
 
@@ -68,7 +75,7 @@ class Calibration:
 
     Attributes:
         confidence: (bins,) mean probability of the predicted class; 0 in an empty bin.
-        accuracy: (bins,) share of right predictions; 0 in an empty bin.
+        accuracy: (bins,) fraction of correct predictions; 0 in an empty bin.
         count: (bins,) samples.
         error: ECE, the mean over samples of their bin's |accuracy - confidence|.
     """
@@ -80,18 +87,18 @@ class Calibration:
 
 
 def calibrate(labels: Array, probabilities: Array, bins: int = 15) -> Calibration:
-    """Compare how sure predictions are with how often they are right.
+    """Compare the confidence of predictions with how often they are correct.
 
     Takes `labels` (samples,) and `probabilities` (samples, classes).
     """
     confidence = probabilities.max(axis=1).astype(np.float64)
-    right = probabilities.argmax(axis=1) == labels
+    correct = probabilities.argmax(axis=1) == labels
     place = np.minimum((confidence * bins).astype(np.int64), bins - 1)
     count = np.bincount(place, minlength=bins)
-    sure = _ratio(np.bincount(place, confidence, bins), count)
-    accurate = _ratio(np.bincount(place, right, bins), count)
-    error = float((count * np.abs(accurate - sure)).sum() / len(labels))
-    return Calibration(sure, accurate, count, error)
+    mean = _ratio(np.bincount(place, confidence, bins), count)
+    accuracy = _ratio(np.bincount(place, correct, bins), count)
+    error = float((count * np.abs(accuracy - mean)).sum() / len(labels))
+    return Calibration(mean, accuracy, count, error)
 
 
 def mistakes(labels: Array, probabilities: Array) -> Array:
@@ -102,8 +109,35 @@ def mistakes(labels: Array, probabilities: Array) -> Array:
 
 
 def confused_pairs(confusion: Array) -> list[tuple[int, int, int]]:
-    """(true, predicted, how often) for every kind of mistake made, the most frequent first."""
+    """(true, predicted, how often) for every kind of mistake made, the most frequent first.
+
+    >>> confused_pairs(np.array([[8, 2], [5, 9]]))
+    [(1, 0, 5), (0, 1, 2)]
+    """
     counts = confusion.copy()
     np.fill_diagonal(counts, 0)
     pairs = [(int(t), int(p), int(counts[t, p])) for t, p in np.argwhere(counts)]
     return sorted(pairs, key=lambda pair: -pair[2])
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and spread of a number over seeds; `sd` is the sample standard deviation, with n - 1.
+
+    >>> Spread.of([0.5, 0.75, 1.0])
+    Spread(mean=0.75, sd=0.25, min=0.5, max=1.0)
+    """
+
+    mean: float
+    sd: float
+    min: float
+    max: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """The spread of two values or more."""
+        return cls(fmean(values), stdev(values), min(values), max(values))
+
+    def metrics(self, name: str) -> dict[str, float]:
+        """All of it by metric name: `test/accuracy/mean` and so on for `name` test/accuracy."""
+        return {f"{name}/{key}": value for key, value in asdict(self).items()}

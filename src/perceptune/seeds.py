@@ -1,183 +1,258 @@
-"""What several trainings of one setting, which differ by their seeds, come to together.
+"""Several seeds of one setting: who owns their parent run, how they are trained, their spread.
 
-Each leaves a note in the folder of its group, from whatever process; whoever started them reads
-the notes when all have ended, says a summary and records it on the parent run.
+`repeats=k` and `-m seed=…` leave ordinary runs below a parent; the summary is made of what those
+runs have recorded, in the store or, without one, in their folders. A trial of a study with several
+seeds is one run, see `runs.loop`; its parent is the study's.
 """
 
 import json
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 from perceptune import figures
-from perceptune.conclusion import log_picture
-from perceptune.config import Config, flatten, to_dict
-from perceptune.experiment import UNRECORDED, Result
-from perceptune.tracking.lifecycle import Group, parent_of
-from perceptune.tracking.run import Run
+from perceptune.config import Config, Tracking
+from perceptune.errors import UserError
+from perceptune.evaluation import Spread
+from perceptune.runs.run import Result, seeds_of
+from perceptune.tracking import reading
+from perceptune.tracking.lifecycle import open_parent
+from perceptune.tracking.reading import RunRecord
+from perceptune.tracking.runs import Run
+from perceptune.tracking.store import ExperimentRef
+
+Train = Callable[[Config, list[str], Path], Result]
+"""Trains one configuration with the command line's overrides; files go to the folder."""
 
 
 @dataclass(frozen=True)
-class Spread:
-    """How a number differs between seeds; `sd` is the sample's, with n - 1."""
-
-    mean: float
-    sd: float
-    min: float
-    max: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Spread":
-        """The spread of two values or more."""
-        return cls(fmean(values), stdev(values), min(values), max(values))
-
-    def metrics(self, name: str) -> dict[str, float]:
-        """By metric name: `test/accuracy/mean` and so on for `name` test/accuracy."""
-        return {f"{name}/{key}": value for key, value in asdict(self).items()}
-
-
-@dataclass(frozen=True)
-class Note:
-    """What one training of a group came to.
+class SeedRun:
+    """One finished training as it is recorded.
 
     Attributes:
-        seed: that it was trained with.
-        words: what the user said, without the seed.
-        settings: the recorded configuration, flat and without the seed: equal for one setting.
-        metrics: final numbers, by metric name.
+        record: its run.
+        overrides: the command line's, without the seed.
+        metrics: final numbers, those of an epoch at the best one, by metric name.
         history: every measurement, by metric name, with its `epoch`.
-        run_id: where it is recorded, if it is.
-        tags: short texts that were recorded with it.
     """
 
-    seed: int
-    words: list[str]
-    settings: dict[str, Any]
-    metrics: dict[str, float]
-    history: list[dict[str, float]]
-    run_id: str | None
-    tags: dict[str, str]
+    record: RunRecord
+    overrides: Sequence[str]
+    metrics: Mapping[str, float]
+    history: Sequence[Mapping[str, float]]
 
     @classmethod
     def of(
-        cls, config: Config, overrides: Sequence[str], result: Result, tags: Mapping[str, str]
-    ) -> "Note":
-        """The note of a training that has ended."""
-        known = to_dict(config)
-        settings = flatten({k: v for k, v in known.items() if k not in (*UNRECORDED, "seed")})
+        cls, record: RunRecord, overrides: Sequence[str], history: Sequence[Mapping[str, float]]
+    ) -> "SeedRun":
+        """The training that left `record`."""
         words = [word for word in overrides if not word.startswith(("seed=", "tracking"))]
-        return cls(
-            seed=config.seed,
-            words=words,
-            settings=settings,
-            metrics=result.metrics,
-            history=[dict(measured) for measured in result.history],
-            run_id=result.run.id,
-            tags=dict(tags),
-        )
+        epochs = {row["epoch"]: row for row in history}
+        best = dict(epochs.get(record.metrics["best/epoch"], {}))
+        best.pop("epoch", None)
+        whole = {key: value for key, value in record.metrics.items() if key not in best}
+        size = {"model/parameters": float(record.params["model.parameters"])}
+        metrics = {k: v for k, v in (best | size | whole).items() if not k.startswith("layer_")}
+        return cls(record, words, metrics, history)
 
-    def leave(self, folder: Path) -> None:
-        """Write the note to `folder`, where `notes` finds it."""
-        with tempfile.NamedTemporaryFile(
-            "w", dir=folder, suffix=".note", delete=False, encoding="utf-8"
-        ) as file:
-            json.dump(asdict(self), file)
+    @property
+    def seed(self) -> int:
+        """The seed that it was trained with."""
+        return int(self.record.params["seed"])
+
+    @property
+    def setting(self) -> dict[str, str]:
+        """The recorded configuration without the seed."""
+        return {key: value for key, value in self.record.params.items() if key != "seed"}
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One configuration and its trainings, which differ by their seeds alone, in order of these."""
+    """One configuration and its trainings, which differ by their seeds alone, in their order."""
 
-    notes: Sequence[Note]
+    runs: Sequence[SeedRun]
 
     @property
     def seeds(self) -> list[int]:
         """The seeds, ascending."""
-        return [note.seed for note in self.notes]
+        return [run.seed for run in self.runs]
 
     @property
     def spreads(self) -> dict[str, Spread]:
-        """Of every number that all its trainings have, by metric name."""
-        names = [n for n in self.notes[0].metrics if all(n in note.metrics for note in self.notes)]
-        return {name: Spread.of([note.metrics[name] for note in self.notes]) for name in names}
+        """The spread of every metric that all its trainings have, by metric name."""
+        names = [n for n in self.runs[0].metrics if all(n in run.metrics for run in self.runs)]
+        return {name: Spread.of([run.metrics[name] for run in self.runs]) for name in names}
 
     @property
-    def best_run(self) -> str | None:
-        """The run whose network is the best on validation samples: the test set chooses nothing."""
-        best = max(self.notes, key=lambda note: note.metrics.get("val/accuracy", 0.0))
-        return best.run_id
+    def best_run(self) -> str:
+        """The run with the best validation accuracy: the test set chooses nothing."""
+        return max(self.runs, key=lambda run: run.metrics.get("val/accuracy", 0.0)).record.id
 
 
-def notes(folder: Path) -> list[Note]:
-    """What the trainings of a group have left."""
-    return [Note(**json.loads(path.read_text())) for path in folder.glob("*.note")]
+def train_seeds(
+    config: Config,
+    overrides: Sequence[str],
+    folder: Path,
+    train: Train,
+    n_jobs: int,
+    on_end: Callable[[int, Result], None],
+) -> list[Result]:
+    """Train a network with each of `repeats` seeds, `n_jobs` at a time; the split is the same.
+
+    One that fails loses no other.
+
+    Args:
+        config: the setting.
+        overrides: the command line's.
+        folder: each seed has a folder below it.
+        train: trains one seed; called in other processes where `n_jobs` is above 1.
+        n_jobs: trainings at a time.
+        on_end: called with each seed and its result, in the order in which they end.
+
+    Raises:
+        UserError: at least one has failed; or `config` resumes or registers a run, which is for
+            a single training.
+    """
+    for name in ("resume", "register"):
+        if getattr(config, name) is not None:
+            raise UserError(f"{name} is for one training, got repeats={config.repeats}; drop one")
+    from joblib import Parallel, delayed
+
+    seeds = seeds_of(config)
+    words = [word for word in overrides if word.partition("=")[0] not in ("repeats", "seed")]
+    jobs = [delayed(_train_one)(config, seed, words, folder, train) for seed in seeds]
+    results, errors = [], []
+    parallel = Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)
+    for seed, ended in parallel(jobs):
+        if isinstance(ended, UserError):
+            errors.append(str(ended))
+        else:
+            results.append(ended)
+            on_end(seed, ended)
+    if errors:
+        kinds = "; ".join(dict.fromkeys(errors))
+        raise UserError(kinds if not results else f"{len(errors)} of {len(jobs)} failed: {kinds}")
+    return results
 
 
-def settings_of(found: Sequence[Note]) -> list[Setting]:
-    """The settings that were trained with two seeds or more, in the order of their words."""
-    alike: dict[str, dict[int, Note]] = {}
-    for note in found:
-        alike.setdefault(_key(note), {})[note.seed] = note
-    several = [
-        Setting([by_seed[seed] for seed in sorted(by_seed)])
-        for by_seed in alike.values()
-        if len(by_seed) > 1
-    ]
-    return sorted(several, key=lambda setting: setting.notes[0].words)
+def _train_one(
+    config: Config, seed: int, words: list[str], folder: Path, train: Train
+) -> tuple[int, Result | UserError]:
+    """The seed with its result, or with its error: raised, it would end the others as well."""
+    try:
+        one = config.changed(seed=seed, repeats=1)
+        return seed, train(one, [*words, f"seed={seed}"], folder / f"seed_{seed}")
+    except UserError as error:
+        return seed, error
 
 
-def conclude(group: Group) -> None:
-    """Say and record what the group's trainings came to, if some differ by their seeds alone."""
-    found = notes(group.folder)
+@contextmanager
+def parent_run(tracking: Tracking, name: str, folder: Path) -> Iterator[Run | None]:
+    """The parent of several trainings, closed with a summary of their spread; None without store.
+
+    Args:
+        tracking: where they are recorded.
+        name: the parent's.
+        folder: where they leave their files without a store.
+
+    Raises:
+        UserError: the store cannot be used.
+    """
+    if not tracking.enabled:
+        with _summarized(None, folder):
+            yield None
+        return
+    ref = ExperimentRef(tracking.uri, tracking.experiment)
+    with open_parent(ref, name, {"kind": "multirun"}) as run, _summarized(run, folder):
+        yield run
+
+
+@contextmanager
+def _summarized(parent: Run | None, folder: Path) -> Iterator[None]:
+    """Summarize when the block ends, even where one of the trainings has failed."""
+    try:
+        yield
+    except Exception:
+        summarize(parent, folder)
+        raise
+    summarize(parent, folder)
+
+
+def summarize(parent: Run | None, folder: Path) -> None:
+    """Print and record the spread of the trainings below `parent` that differ by seed alone."""
+    found = list(_recorded_below(parent, folder))
     settings = settings_of(found)
     if not settings:
         return
     print(summary(settings), flush=True)
-    parent = parent_of(group)
     if parent is None:
         return
-    if len({_key(note) for note in found}) == 1:
+    if len({_key(run) for run in found}) == 1:
         record(parent, settings[0])
     else:
         record_table(parent, settings)
 
 
-def record(run: Run, setting: Setting) -> None:
-    """Record on a group's parent what its only setting came to."""
-    spreads, one = setting.spreads, setting.notes[0]
-    sizes = {"model.parameters": int(one.metrics["model/parameters"])}
-    run.log_params(
-        {**one.settings, **sizes, "seed": min(setting.seeds), "repeats": len(setting.seeds)}
-    )
-    run.log_metrics({k: v for name in spreads for k, v in spreads[name].metrics(name).items()})
-    run.log_tags(
-        {
-            "kind": "repeats",
-            "seeds": json.dumps(setting.seeds),
-            "best_run_id": setting.best_run or "",
-            **one.tags,
-        }
-    )
-    histories = [note.history for note in setting.notes]
-    log_picture(run, "seeds", lambda path: figures.seeds(path, histories))
+def _recorded_below(parent: Run | None, folder: Path) -> Iterator[SeedRun]:
+    """The finished trainings of a parent, or without a store those below `folder`."""
+    if parent is None:
+        for run in reading.read_folders(folder):
+            if "best/epoch" in run.metrics:
+                overrides, history = reading.read_folder(Path(run.id))
+                yield SeedRun.of(run, overrides, history)
+        return
+    assert parent.id is not None
+    for run in reading.children_of(parent.store, parent.id):
+        if run.status == "FINISHED":
+            words = reading.overrides_of(parent.store, run.id)
+            yield SeedRun.of(run, words, reading.history(parent.store, run.id))
 
 
-def record_table(run: Run, settings: Sequence[Setting]) -> None:
-    """Record on a multirun's parent what each of its settings came to."""
+def settings_of(found: Sequence[SeedRun]) -> list[Setting]:
+    """The settings that were trained with two seeds or more, in the order of their overrides."""
+    alike: dict[str, dict[int, SeedRun]] = {}
+    for run in found:
+        alike.setdefault(_key(run), {})[run.seed] = run
+    several = [
+        Setting([by_seed[seed] for seed in sorted(by_seed)])
+        for by_seed in alike.values()
+        if len(by_seed) > 1
+    ]
+    return sorted(several, key=lambda setting: list(setting.runs[0].overrides))
+
+
+def record(parent: Run, setting: Setting) -> None:
+    """Record the spread of the only setting below a parent on the parent itself."""
+    from optuna_joblib_sweeper.mlflow_runs import winner_tags
+
+    spreads, first = setting.spreads, setting.runs[0]
+    repeats = {"seed": str(min(setting.seeds)), "repeats": str(len(setting.seeds))}
+    parent.log_params({**first.setting, **repeats})
+    parent.log_metrics({k: v for name in spreads for k, v in spreads[name].metrics(name).items()})
+    preset = {key: first.record.tags[key] for key in ("preset",) if key in first.record.tags}
+    parent.log_tags(
+        {"kind": "repeats", "seeds": json.dumps(setting.seeds), **preset}
+        | winner_tags(setting.best_run)
+    )
+    histories = [run.history for run in setting.runs]
+    parent.log_figure("seeds", lambda path: figures.seeds(path, histories))
+
+
+def record_table(parent: Run, settings: Sequence[Setting]) -> None:
+    """Record the spread of each setting of a multirun as a table of its parent."""
     part = scored_part(settings)
-    rows = [
+    rows: list[list[Any]] = [
         [label, json.dumps(setting.seeds), *asdict(setting.spreads[part]).values()]
         for label, setting in zip(labels(settings), settings, strict=True)
     ]
     columns = ["setting", "seeds", *(f"{part}/{key}" for key in ("mean", "sd", "min", "max"))]
-    run.log_table("seeds.json", columns, rows)
+    parent.log_table("seeds.json", columns, rows)
 
 
 def summary(settings: Sequence[Setting]) -> str:
-    """What to say of them at the terminal: a line for one, a table for several."""
+    """The spread in words: a line for one setting, a table for several."""
     part = scored_part(settings)
     if len(settings) == 1:
         return in_words(part.replace("/", " "), settings[0].spreads[part], settings[0].seeds)
@@ -200,7 +275,7 @@ def in_words(what: str, spread: Spread, seeds: Sequence[int]) -> str:
 
 
 def scored_part(settings: Sequence[Setting]) -> str:
-    """The accuracy that all of them have: of the test set, if all have read it."""
+    """The accuracy that all of them have: on the test set, if all have read it."""
     for part in ("test/accuracy", "val/accuracy"):
         if all(part in setting.spreads for setting in settings):
             return part
@@ -208,12 +283,12 @@ def scored_part(settings: Sequence[Setting]) -> str:
 
 
 def labels(settings: Sequence[Setting]) -> list[str]:
-    """What tells the settings apart, in the user's own words."""
-    words = [setting.notes[0].words for setting in settings]
+    """The overrides that tell the settings apart."""
+    words = [setting.runs[0].overrides for setting in settings]
     shared = set(words[0]).intersection(*words[1:])
     return [" ".join(word for word in own if word not in shared) or "defaults" for own in words]
 
 
-def _key(note: Note) -> str:
+def _key(run: SeedRun) -> str:
     """The same for two trainings of one setting."""
-    return json.dumps(note.settings, sort_keys=True)
+    return json.dumps(run.setting, sort_keys=True)

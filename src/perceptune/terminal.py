@@ -1,17 +1,37 @@
-"""What the terminal shows of a training: a bar while it goes on, a summary when it has ended."""
+"""The terminal: command lines, progress while a training goes on, summaries, tables."""
 
-from collections.abc import Callable, Iterator
+import sys
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from perceptune.nn.fit import Epoch
+from perceptune.errors import UserError
 
 if TYPE_CHECKING:
-    from perceptune.experiment import Result
+    from rich.console import Console
+
+    from perceptune.nn.fit import Epoch
+    from perceptune.runs.run import Result
+
+_WIDE = 200  # columns where there is no terminal to fit
+
+
+class Parser(ArgumentParser):
+    """A command line that is no list of overrides; mistakes in it end in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the command line; called by argparse.
+
+        Raises:
+            UserError: always.
+        """
+        usage = " ".join(self.format_usage().split())
+        raise UserError(f"{message}; {usage}")
 
 
 @contextmanager
-def progress(epochs: int, done: int, *, quiet: bool) -> Iterator[Callable[[Epoch], None]]:
+def progress(epochs: int, done: int, *, quiet: bool) -> Iterator[Callable[["Epoch"], None]]:
     """A bar over `epochs`; call what this yields after each. `quiet` for one job among many."""
     if quiet:
         yield lambda record: None
@@ -35,61 +55,72 @@ def progress(epochs: int, done: int, *, quiet: bool) -> Iterator[Callable[[Epoch
     )
     with bar:
         task = bar.add_task("", total=epochs, completed=done)
+        yield lambda record: bar.update(
+            task, completed=record.number, description=_epoch_line(record)
+        )
 
-        def show(record: Epoch) -> None:
-            bar.update(task, completed=record.number, description=_line(record))
 
-        yield show
+def console() -> "Console":
+    """Standard output, wide where it is no terminal."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
 
 
 def summary(result: "Result") -> str:
-    """What a user wants to know when the training has ended."""
-    metrics = result.metrics
+    """The lines that end a training."""
+    metrics, run = result.metrics, result.run
     best = f"{result.best_epoch} of {result.epochs}"
     if result.outcome == "stopped_early":
         best += " (stopped early)"
     rows = [("best epoch", best)]
-    if "val/accuracy" in metrics:
-        rows.append(("validation", _scores(metrics, "val")))
-    if "test/accuracy" in metrics:
-        rows.append(("test", _scores(metrics, "test")))
+    for label, part in (("validation", "val"), ("test", "test")):
+        if f"{part}/accuracy" in metrics:
+            accuracy, loss = metrics[f"{part}/accuracy"], metrics[f"{part}/loss"]
+            rows.append((label, f"accuracy {accuracy:.4f}, loss {loss:.4f}"))
     rows.append(("fitted in", f"{metrics['fit_seconds']:.1f} s"))
-    if result.run.id is None:
-        rows.append(("files", str(getattr(result.run, "folder", ""))))
+    if run.id is None:
+        rows.append(("files", run.store))
     else:
-        rows += [
-            ("run", f"{result.run.id}  {result.name}"),
-            ("store", result.run.store),
-        ]
-        if result.run.registered:
-            rows.append(("model", result.run.registered))
+        rows += [("run", f"{run.id}  {result.name}"), ("store", run.store)]
+        rows += [("model", run.registered)] if run.registered else []
         rows.append(("look at it", "perceptune ui"))
     return "\n".join(f"{label:>12}  {value}" for label, value in rows)
 
 
-def one_line(result: "Result", overrides: list[str]) -> str:
-    """The same for one job among many."""
-    metrics = result.metrics
+def one_line(name: str, metrics: Mapping[str, float], run_id: str | None) -> str:
+    """The line of one job among many."""
     parts = [
         f"{part} {metrics[f'{part}/accuracy']:.4f}"
         for part in ("val", "test")
         if f"{part}/accuracy" in metrics
     ]
-    return f"{' '.join(overrides) or 'defaults'}: {', '.join(parts)}  {result.run.id or ''}"
+    return f"{name}: {', '.join(parts)}  {run_id or ''}".rstrip()
 
 
 def how_to_resume(what: str) -> str:
-    """What to say after an interruption; `what` is a run id or a checkpoint's path."""
-    return f"interrupted; this goes on: perceptune train resume={what}"
+    """The line after an interruption; `what` is a run id or a checkpoint's path."""
+    return f"interrupted; resume with: perceptune train resume={what}"
 
 
-def _line(record: Epoch) -> str:
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[str] = ()
+) -> None:
+    """Print a table; the columns `left` are texts, all others are set to the right."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        justify = "left" if column in left else "right"
+        table.add_column(column, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for row in rows:
+        table.add_row(*row)
+    console().print(table, markup=False)
+
+
+def _epoch_line(record: "Epoch") -> str:
     rate = record.samples / max(record.seconds, 1e-9)
     text = f"loss {record.train_loss:.4f}"
     if record.val_accuracy is not None:
         text += f"  val accuracy {record.val_accuracy:.4f}"
     return f"{text}  {rate:,.0f} samples/s"
-
-
-def _scores(metrics: dict[str, float], part: str) -> str:
-    return f"accuracy {metrics[f'{part}/accuracy']:.4f}, loss {metrics[f'{part}/loss']:.4f}"

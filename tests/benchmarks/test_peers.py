@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,15 +19,14 @@ from typing import Any
 import pytest
 from benchmarking import Show
 
-from perceptune import backends
 from perceptune.backends import runner
-from perceptune.backends.runner import Measured
+from perceptune.backends.process import JOB, BackendResult, Job
+from perceptune.backends.specs import spec_of
 from perceptune.config import Config
 from support import configure
 
 ROUNDS = 2
-# What would hold BLAS back on a newer processor would hold back nobody but NumPy.
-FREE = {key: value for key, value in os.environ.items() if not key.startswith("OPENBLAS_")}
+PINS = [name for name in os.environ if name.startswith("OPENBLAS_")]
 
 W1 = ("model.hidden=[128,64]", "train.batch_size=32", "train.epochs=4")
 W2 = ("model.hidden=[800]", "train.batch_size=128", "train.epochs=4")
@@ -55,31 +55,38 @@ WORKS: dict[str, tuple[tuple[str, ...], dict[tuple[str, ...], str]]] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _free_blas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What would hold BLAS back on a newer processor would hold back nobody but NumPy."""
+    for name in PINS:
+        monkeypatch.delenv(name)
+
+
 def mnist_config(mnist: Path, folder: Path, *overrides: str) -> Config:
     return configure(folder, "data=mnist", f"data.dir={mnist}", *overrides)
 
 
-def trained(name: str, config: Config) -> Measured:
+def trained(name: str, config: Config) -> BackendResult:
     with tempfile.TemporaryDirectory() as folder:
-        return runner.train(name, config, Path(folder), parity_steps=0, environment=FREE)
+        return runner.train(name, config, Path(folder), parity_steps=0)
 
 
-def in_turns(names: Sequence[str], config: Config) -> dict[str, list[Measured]]:
+def in_turns(names: Sequence[str], config: Config) -> dict[str, list[BackendResult]]:
     """A B A B: what slows the machine down for a while slows down all of them."""
-    results: dict[str, list[Measured]] = {name: [] for name in names}
+    results: dict[str, list[BackendResult]] = {name: [] for name in names}
     for _ in range(ROUNDS):
         for name in names:
             results[name].append(trained(name, config))
     return results
 
 
-def seconds(results: Sequence[Measured]) -> float:
+def seconds(results: Sequence[BackendResult]) -> float:
     """Of an epoch, the first apart."""
-    return median([each.seconds for one in results for each in one.epochs[1:]])
+    return median([each["epoch_seconds"] for one in results for each in one.history[1:]])
 
 
 def installed(names: Sequence[str]) -> list[str]:
-    return [name for name in names if not backends.kind_of(name).missing]
+    return [name for name in names if not spec_of(name).missing]
 
 
 @pytest.mark.parametrize("work", WORKS)
@@ -105,10 +112,10 @@ def test_ten_epochs_from_nothing(mnist: Path, tmp_path: Path, show: Show) -> Non
     config = mnist_config(mnist, tmp_path, *W1, "train.epochs=10")
     peers = installed(["torch", "jax", "keras_jax", "keras_tensorflow", "sklearn"])
     results = in_turns(["numpy", *peers], config)
-    ours = median([each.total_seconds for each in results["numpy"]])
+    ours = median([each.metrics["total_seconds"] for each in results["numpy"]])
     show("ten epochs of W1 from nothing: ours", ours, "s", "none")
     for name in peers:
-        theirs = median([each.total_seconds for each in results[name]])
+        theirs = median([each.metrics["total_seconds"] for each in results[name]])
         show(f"ten epochs of W1 from nothing: {name}", theirs / ours, "× ours", "above 1")
 
 
@@ -148,10 +155,10 @@ def test_forward_pass(show: Show) -> None:
     if not installed(["torch"]):
         pytest.skip("torch is not installed")
     times: dict[str, list[float]] = {"numpy": [], "torch": []}
-    environment = FREE | runner._thread_variables(1)
+    environment = os.environ | runner.thread_variables(1)
     for _ in range(3):
         for name, measured in times.items():
-            with runner._on_cores(1):
+            with runner.on_cores(1):
                 answer = subprocess.run(
                     [sys.executable, "-c", FORWARD, name],
                     env=environment,
@@ -169,9 +176,9 @@ SIDE_BY_SIDE = """
 import json, os, sys
 from pathlib import Path
 os.sched_setaffinity(0, {int(sys.argv[2])})
-from perceptune.backends.process import Job, _train
-job = Job(**json.loads((Path(sys.argv[1]) / "job.json").read_text()))
-result = _train(job, Path(sys.argv[1]))
+from perceptune.backends.process import JOB, Job, train
+job = Job(**json.loads((Path(sys.argv[1]) / JOB).read_text()))
+seconds = [record["epoch_seconds"] for record in train(job, Path(sys.argv[1])).history]
 held = {}
 mapped = False
 for line in Path("/proc/self/smaps").read_text().splitlines():
@@ -180,8 +187,7 @@ for line in Path("/proc/self/smaps").read_text().splitlines():
         mapped = line.rstrip().endswith(".npy")
     elif mapped and first in ("Private_Dirty:", "Private_Clean:"):
         held[first] = held.get(first, 0) + int(line.split()[1])
-result["data_dirty_kilobytes"] = held.get("Private_Dirty:", 0)
-print(json.dumps(result))
+print(json.dumps({"seconds": seconds, "data_dirty_kilobytes": held.get("Private_Dirty:", 0)}))
 """
 
 
@@ -196,15 +202,16 @@ def test_two_trainings_side_by_side(mnist: Path, tmp_path: Path, show: Show) -> 
         processes = []
         for core in used:
             folder = Path(tempfile.mkdtemp(dir=tmp_path))
-            runner.Job("numpy", runner.to_dict(config), time.time(), 0).save(folder)
+            job = Job("numpy", dict(config.settings), time.time(), 0)
+            (folder / JOB).write_text(json.dumps(asdict(job)))
             command = [sys.executable, "-c", SIDE_BY_SIDE, str(folder), str(core)]
-            environment = FREE | runner._thread_variables(1)
+            environment = os.environ | runner.thread_variables(1)
             process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
             processes.append(process)
         return [json.loads(each.communicate()[0]) for each in processes]
 
     def epoch(result: dict[str, Any]) -> float:
-        return median([each["seconds"] for each in result["epochs"][1:]])
+        return median(result["seconds"][1:])
 
     alone, both, dirty = [], [], []
     for _ in range(ROUNDS):

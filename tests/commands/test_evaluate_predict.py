@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from perceptune import cli
-from perceptune.data import sources
-from support import run, runs_in
+from support import digits, run, runs_in
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +104,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 
 
 def test_a_table_becomes_a_submission(home: tuple[Path, Any], said: Any) -> None:
-    data = sources.load("digits")
+    data = digits()
     rows = "".join(",".join(map(str, row)) + "\n" for row in data.images[:200])
     (home[0] / "test.csv").write_text(",".join(f"pixel{n}" for n in range(64)) + "\n" + rows)
     out, err, code = said("predict", "net.npz", "test.csv", "--output", "submission.csv")
@@ -121,7 +120,7 @@ def test_a_table_becomes_a_submission(home: tuple[Path, Any], said: Any) -> None
 def test_pictures_are_named_and_probabilities_sum_to_one(home: tuple[Path, Any], said: Any) -> None:
     folder = home[0] / "pictures"
     folder.mkdir()
-    data = sources.load("digits")
+    data = digits()
     for number in range(20):
         image = 255 - data.images[number].reshape(8, 8) * np.uint8(15)  # dark on light
         Image.fromarray(image).save(folder / f"{number:02}.png")

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import statistics
 import subprocess
 import sys
@@ -12,11 +13,11 @@ import optuna
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from PIL import Image
 
+from figures.pixels import is_drawn
+from optuna_joblib_sweeper import load_study
 from perceptune import cli
-from reports.studies import by_lr, made
-from support import Perceptune, runs_in, store_of
+from support import COMMAND, Perceptune, runs_in, store_of
 
 # In one process: how studies run on several is tested elsewhere, and each would import MLflow.
 STUDY = """
@@ -33,14 +34,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder where a study and a small multirun have run."""
     place = tmp_path_factory.mktemp("reported")
     for command in (STUDY, MULTIRUN):
-        words = [sys.executable, "-m", "perceptune", *command.split()]
-        subprocess.run(words, cwd=place, check=True, capture_output=True)
+        subprocess.run([*COMMAND, *command.split()], cwd=place, check=True, capture_output=True)
     return place
 
 
 @pytest.fixture
 def report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """The command in a folder; gives its exit code, its words and its complaints."""
+    """The command in a folder; gives its exit code, and what it printed and complained of."""
 
     def run(place: Path, *arguments: str) -> tuple[int, str, str]:
         monkeypatch.chdir(place)
@@ -52,33 +52,27 @@ def report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     return run
 
 
-def _study(folder: Path, name: str = "digits") -> optuna.Study:
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = JournalStorage(JournalFileBackend(str(folder / "mlruns" / "optuna.journal")))
-    return optuna.load_study(study_name=name, storage=storage)
-
-
-def _refuse_broken_pictures(page: Path) -> None:
+def _refuse_broken_figures(page: Path) -> None:
     names = re.findall(r"!\[.*?\]\((.*?)\)", page.read_text())
     assert names
     for name in names:
-        with Image.open(page.parent / name) as picture:
-            assert len(picture.convert("RGB").getcolors(1_000_000) or []) > 5
+        assert is_drawn(page.parent / name)
 
 
 def test_the_page_of_a_study_says_what_the_stores_say(
     folder: Path, report: Any, tmp_path: Path
 ) -> None:
-    code, said, complaint = report(folder, "digits", "--output", str(tmp_path / "page"))
+    code, printed, complaint = report(folder, "digits", "--output", str(tmp_path / "page"))
     assert (code, complaint) == (0, "")
-    assert f"page  {tmp_path / 'page'}" in said
+    assert f"page  {tmp_path / 'page'}" in printed
     page = tmp_path / "page" / "README.md"
     text = page.read_text()
-    _refuse_broken_pictures(page)
+    _refuse_broken_figures(page)
 
     from mlflow import MlflowClient
 
-    client, study, runs = MlflowClient(store_of(folder)), _study(folder), runs_in(folder)
+    client, runs = MlflowClient(store_of(folder)), runs_in(folder)
+    study = load_study(str(folder / "mlruns" / "optuna.journal"), "digits")
     [parent] = [run for run in runs if run.info.run_name == "digits"]
     trials = [run for run in runs if run.data.tags.get("study") == "digits" and run is not parent]
     assert len(trials) == 9
@@ -94,13 +88,14 @@ def test_the_page_of_a_study_says_what_the_stores_say(
     assert "pruned" in {run.data.tags["outcome"] for run in trials}
     assert f"would have had 45: pruning saved {1 - sum(lengths) / 45:.1%}." in text
 
-    confirmed = study.user_attrs["confirmed"]
+    confirmed = {trial.number: trial.confirmed for trial in study.trials if trial.confirmed}
     number = max(confirmed, key=lambda key: statistics.mean(confirmed[key]))
+    assert len(confirmed) == 2
     assert f"| trial {number} |" in text
     fresh = confirmed[number]
     shown = f"{statistics.mean(fresh):.4f} ± {statistics.stdev(fresh):.4f} (n = 2)"
     assert f"| val/accuracy with fresh seeds | {shown} |" in text
-    [winner] = [run for run in trials if run.data.tags["trial"] == number]
+    [winner] = [run for run in trials if run.data.tags["trial"] == str(number)]
     value = winner.data.metrics["best/val_accuracy"]
     assert f"| val/accuracy in the study | {value:.6g} |" in text
     assert f"| test/accuracy | {parent.data.metrics['test/accuracy']:.6g} |" in text
@@ -122,10 +117,10 @@ def test_the_command_on_the_page_trains_the_winner_again(
 
 
 def test_the_results_are_those_of_the_runs(folder: Path, report: Any) -> None:
-    code, said, complaint = report(folder)
+    code, printed, complaint = report(folder)
     assert (code, complaint) == (0, "")
     page = folder / "mlruns" / "report" / "results" / "README.md"
-    _refuse_broken_pictures(page)
+    _refuse_broken_figures(page)
     scores = [
         run.data.metrics["test/accuracy"]
         for run in runs_in(folder)
@@ -135,79 +130,56 @@ def test_the_results_are_those_of_the_runs(folder: Path, report: Any) -> None:
     shown = f"{statistics.mean(scores):.2%} ± {100 * statistics.stdev(scores):.2f} (n = 2)"
     assert f"| {shown} |" in page.read_text()
     assert "128-64 relu" in page.read_text()
-    assert "results" in said
+    assert "results" in printed
 
 
-def test_a_study_with_two_objectives_gets_its_front(report: Any, tmp_path: Path) -> None:
-    def objective(trial: optuna.Trial) -> tuple[float, float]:
-        width = trial.suggest_int("width", 1, 64)
-        return 1 - 1 / width, width * 100.0
-
-    made(tmp_path, objective, 12, directions=("maximize", "minimize"))
-    code, _, complaint = report(tmp_path, "small", "--storage", "optuna.journal")
-    assert (code, complaint) == (0, "")
-    page = tmp_path / "mlruns" / "report" / "small" / "README.md"
-    _refuse_broken_pictures(page)
-    widths = len({trial.params["width"] for trial in _front(tmp_path)})
-    assert f"{widths} of 12 complete trials are beaten by no other" in page.read_text()
-    assert "not tracked in MLflow" in page.read_text()
-
-
-def _front(folder: Path) -> list[Any]:
-    storage = JournalStorage(JournalFileBackend(str(folder / "optuna.journal")))
-    return optuna.load_study(study_name="small", storage=storage).best_trials
-
-
-def test_several_studies_are_compared_by_the_epochs_that_they_trained(
-    report: Any, tmp_path: Path
+def test_several_studies_are_compared_on_one_page(
+    folder: Path, report: Any, tmp_path: Path
 ) -> None:
-    made(tmp_path, by_lr, 8)
-    storage = JournalStorage(JournalFileBackend(str(tmp_path / "optuna.journal")))
+    journal = str(tmp_path / "optuna.journal")
+    shutil.copy(folder / "mlruns" / "optuna.journal", journal)
+    storage = JournalStorage(JournalFileBackend(journal))
     optuna.copy_study(
-        from_study_name="small", from_storage=storage, to_storage=storage, to_study_name="twin"
+        from_study_name="digits", from_storage=storage, to_storage=storage, to_study_name="twin"
     )
-    code, _, complaint = report(tmp_path, "small", "twin", "--storage", "optuna.journal")
+    code, printed, complaint = report(tmp_path, "digits", "twin", "--storage", journal)
     assert (code, complaint) == (0, "")
-    page = tmp_path / "mlruns" / "report" / "small-twin" / "README.md"
-    _refuse_broken_pictures(page)
-    best = optuna.load_study(study_name="small", storage=storage).best_value
-    for name in ("small", "twin"):
-        assert f"| {name} |  |  | 8 | 1 | 64 | {1 - 64 / 70:.1%} | {best:.4f} |" in page.read_text()
+    assert "digits (9 trials), twin (9 trials)" in printed
+    page = tmp_path / "mlruns" / "report" / "digits-twin" / "README.md"
+    _refuse_broken_figures(page)
+    rows = [line for line in page.read_text().splitlines() if line.startswith(("| dig", "| tw"))]
+    assert [row.split(" | ")[1:3] for row in rows] == [["TPESampler", "MedianPruner"]] * 2
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ([], "no store"),
-        (["digits"], "no studies in mlruns/optuna.journal"),
-        (["--store", "sqlite:///optuna.journal"], "cannot be used"),
+        (["--store", "sqlite:///mlruns/optuna.journal"], "cannot be used"),
         (["--store", "nosuch://store"], "cannot be used"),
-        (["small", "--storage", "optuna.journal", "--store", "sqlite:///none.db"], "no store"),
+        (["digits", "--store", "sqlite:///none.db"], "no store"),
         (["--fast"], "unrecognized arguments"),
-        (["large", "--storage", "optuna.journal"], "no study large"),
-        (["small", "--storage", "optuna.journal", "--output", "optuna.journal"], "is a file"),
-        (["small", "--storage", "optuna.journal", "--output", "."], "which no report made"),
+        (["large"], "large"),
+        (["digits", "--output", "mlruns/optuna.journal"], "is a file"),
+        (["digits", "--output", "."], "which no report made"),
     ],
 )
 def test_what_cannot_be_reported_is_one_line_and_leaves_nothing(
-    arguments: list[str], complaint: str, report: Any, tmp_path: Path
+    arguments: list[str], complaint: str, folder: Path, report: Any
 ) -> None:
-    made(tmp_path, by_lr, 2)
-    code, said, complained = report(tmp_path, *arguments)
-    assert (code, said) == (1, "")
+    before = sorted(folder.rglob("*"))
+    code, printed, complained = report(folder, *arguments)
+    assert (code, printed) == (1, "")
     assert complaint in complained
     assert len(complained.splitlines()) == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["optuna.journal"]
+    assert sorted(folder.rglob("*")) == before
 
 
-def test_a_study_without_a_complete_trial_is_told_as_it_is(report: Any, tmp_path: Path) -> None:
-    def fails(trial: optuna.Trial) -> float:
-        trial.suggest_float("optimizer.lr", 1e-3, 1e-1)
-        raise ArithmeticError
-
-    made(tmp_path, fails, 2)
-    code, _, complaint = report(tmp_path, "small", "--storage", "optuna.journal")
-    assert (code, complaint) == (0, "")
-    text = (tmp_path / "mlruns" / "report" / "small" / "README.md").read_text()
-    assert "| fail | 2 |" in text
-    assert "No trial is complete" in text
+@pytest.mark.parametrize(("arguments", "complaint"), [([], "no store"), (["digits"], "journal")])
+def test_where_nothing_was_trained_nothing_is_made(
+    arguments: list[str], complaint: str, report: Any, tmp_path: Path
+) -> None:
+    code, printed, complained = report(tmp_path, *arguments)
+    assert (code, printed) == (1, "")
+    assert complaint in complained
+    assert len(complained.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []

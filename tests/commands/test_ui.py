@@ -6,15 +6,15 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from optuna_joblib_sweeper.testing import wait_until
 from perceptune import cli
-from support import run, runs_in
+from support import COMMAND, run, runs_in
 
 CHROMIUM = Path("/usr/bin/chromium")
 QUIET = [
@@ -45,10 +45,10 @@ def test_the_ui_refuses_in_one_line(
     monkeypatch.setattr(sys, "argv", ["perceptune", "ui", *arguments])
     with pytest.raises(SystemExit) as end:
         cli.main()
-    said = capfd.readouterr()
+    printed = capfd.readouterr()
     assert end.value.code == 1
-    assert len(said.err.splitlines()) == 1
-    assert complaint in said.err
+    assert len(printed.err.splitlines()) == 1
+    assert complaint in printed.err
     assert not list(tmp_path.iterdir())
 
 
@@ -77,14 +77,13 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]
     run(folder, "train.epochs=12")
     run(folder, "train.epochs=12", "optimizer=sgd", "model.activation=tanh", "model.hidden=[32]")
     study = "train -m sweeps=digits hydra.sweeper.n_trials=3 train.epochs=3"
-    command = [sys.executable, "-m", "perceptune"]
     plots = "hydra.sweeper.mlflow.plots=false"
-    subprocess.run([*command, *study.split(), plots], cwd=folder, check=True, capture_output=True)
+    subprocess.run([*COMMAND, *study.split(), plots], cwd=folder, check=True, capture_output=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     server = subprocess.Popen(
-        [*command, "ui", "--port", str(port)], cwd=folder, stdout=subprocess.PIPE, text=True
+        [*COMMAND, "ui", "--port", str(port)], cwd=folder, stdout=subprocess.PIPE, text=True
     )
     try:
         assert server.stdout is not None
@@ -92,10 +91,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]
     finally:
         server.send_signal(signal.SIGTERM)
         assert server.wait(timeout=300) == 128 + signal.SIGTERM
-        deadline = time.monotonic() + 300
-        while _listens(port):  # its workers are gone as well
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_until(lambda: not _listens(port), 300)  # its workers are gone as well
 
 
 def _listens(port: int) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from specs import spec
 
 from perceptune.data import cache
 from perceptune.data.cache import cache_folder, cached
@@ -120,7 +121,7 @@ def test_a_damaged_entry_is_made_anew(
     mended = cached("csv", ["abc"], small, cache=None, origin="")
     assert mended.digest == whole.digest
     np.testing.assert_array_equal(mended.images, small().images)
-    assert "made anew" in caplog.text
+    assert "made again" in caplog.text
     assert entries(private_cache) == [entry]
     cached("csv", ["abc"], refuse, cache=None, origin="")
 
@@ -156,7 +157,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from perceptune.data import cache
-from perceptune.data.sources import load
+from perceptune.data.sources import DataSpec, load
 
 moment, path = sys.argv[1:]
 save, rename = np.save, Path.rename
@@ -177,7 +178,7 @@ def rename_never(self, target):
     return rename(self, target)
 
 np.save, Path.rename = save_half, rename_never
-load("npz", path=Path(path))
+load(DataSpec("npz", 0.1, 0, False, None, path))
 """
 
 
@@ -198,7 +199,7 @@ def test_a_process_killed_while_writing_leaves_no_half_entry(
     assert writer.returncode == -signal.SIGKILL
     (left,) = entries(private_cache)
     assert left.name.startswith(".")  # no reader looks there
-    dataset = load("npz", path=npz_file)
+    dataset = load(spec("npz", path=npz_file))
     assert dataset.images.shape == (200, 30)
     (entry,) = entries(private_cache)  # and the next writer cleans up
     assert not entry.name.startswith(".")
@@ -208,14 +209,14 @@ READER = """
 import sys
 from pathlib import Path
 from perceptune.data import archive
-from perceptune.data.sources import load
+from perceptune.data.sources import DataSpec, load
 
 decoded = []
 decode = archive._decode
 archive._decode = lambda path: decoded.append(path) or decode(path)
 print("ready", flush=True)
 sys.stdin.readline()
-dataset = load("npz", path=Path(sys.argv[1]))
+dataset = load(DataSpec("npz", 0.1, 0, False, None, sys.argv[1]))
 print(dataset.digest, dataset.images.filename.name, len(decoded), flush=True)
 """
 
@@ -237,7 +238,7 @@ def test_four_first_starts_at_once_decode_once_and_agree(
         assert reader.returncode == 0
         answers.append(output.split())
     digests, files, decodings = zip(*answers, strict=True)
-    dataset: Dataset = load("npz", path=npz_file)
+    dataset: Dataset = load(spec("npz", path=npz_file))
     assert set(digests) == {dataset.digest}
     assert set(files) == {"images.npy"}
     assert sorted(decodings) == ["0", "0", "0", "1"]

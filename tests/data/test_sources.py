@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import math
 import os
 import subprocess
 import sys
@@ -14,15 +15,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from specs import spec
 
 from perceptune.data import idx
-from perceptune.data.sources import SOURCES, Dataset, load
+from perceptune.data.sources import SOURCES, Dataset, DataSpec, load
 from perceptune.errors import UserError
+from perceptune.nn.checks import RangeError
 
 
 @dataclass(frozen=True)
-class Expected:
-    """What a source must hand over."""
+class Row:
+    """A source, and the data set that it must load.
+
+    Attributes:
+        dir, path: the fixture with its folder or file, so that no test needs a network.
+        mapped: True if its arrays are memory-mapped from the cache.
+    """
 
     name: str
     count: int
@@ -30,44 +38,43 @@ class Expected:
     shape: tuple[int, int]
     classes: int
     pixel_max: int = 255
+    dir: str | None = None
+    path: str | None = None
+    mapped: bool = True
 
 
-# The contract: a new source is one row here (and, if it needs a file, one in `arguments`).
+# The contract: a new source is one row here, and takes every test below.
 CONTRACT = [
-    Expected("digits", 1797, None, (8, 8), 10, pixel_max=16),
-    Expected("mnist", 60_000, 10_000, (28, 28), 10),
-    Expected("fashion_mnist", 60_000, 10_000, (28, 28), 10),
-    Expected("csv", 100, None, (4, 4), 5),
-    Expected("npz", 200, 40, (6, 5), 4),
+    Row("digits", 1797, None, (8, 8), 10, pixel_max=16, mapped=False),
+    Row("mnist", 60_000, 10_000, (28, 28), 10, dir="mnist_folder"),
+    Row("fashion_mnist", 60_000, 10_000, (28, 28), 10, dir="imitation"),
+    Row("csv", 100, None, (4, 4), 5, path="csv_file"),
+    Row("npz", 200, 40, (6, 5), 4, path="npz_file"),
 ]
 
 
-@pytest.fixture(params=CONTRACT, ids=lambda expected: expected.name)
-def expected(request: pytest.FixtureRequest) -> Expected:
-    row: Expected = request.param
+@pytest.fixture(params=CONTRACT, ids=lambda row: row.name)
+def expected(request: pytest.FixtureRequest) -> Row:
+    row: Row = request.param
     return row
 
 
 @pytest.fixture
-def arguments(
-    expected: Expected, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> dict[str, Any]:
-    """How to load this source without a network."""
-    match expected.name:
-        case "mnist":
-            return {"folder": request.getfixturevalue("mnist_folder")}
-        case "fashion_mnist":  # the real files are too large to ship; an imitation vouches
-            folder: Path = request.getfixturevalue("imitation")
-            monkeypatch.setattr(idx, "FASHION_MNIST", vouched(idx.FASHION_MNIST, folder))
-            return {"folder": folder}
-        case "csv" | "npz":
-            return {"path": request.getfixturevalue(f"{expected.name}_file")}
-    return {}
+def place(
+    expected: Row, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> DataSpec:
+    """The specification of this source, with the files of its row."""
+    folder = request.getfixturevalue(expected.dir) if expected.dir else None
+    if expected.dir == "imitation":  # the real files are too large to ship
+        known = getattr(idx, expected.name.upper())
+        monkeypatch.setattr(idx, expected.name.upper(), vouched(known, folder))
+    file = request.getfixturevalue(expected.path) if expected.path else None
+    return spec(expected.name, dir=folder, path=file)
 
 
 @pytest.fixture
-def dataset(expected: Expected, arguments: dict[str, Any]) -> Dataset:
-    return load(expected.name, **arguments)
+def dataset(place: DataSpec) -> Dataset:
+    return load(place)
 
 
 def vouched(kind: idx.IdxSet, folder: Path) -> idx.IdxSet:
@@ -82,7 +89,7 @@ def test_every_source_is_in_the_contract() -> None:
     assert [row.name for row in CONTRACT] == list(SOURCES)
 
 
-def test_arrays_have_the_promised_shapes(dataset: Dataset, expected: Expected) -> None:
+def test_arrays_have_the_promised_shapes(dataset: Dataset, expected: Row) -> None:
     pixels = expected.shape[0] * expected.shape[1]
     assert dataset.name == expected.name
     assert dataset.shape == expected.shape
@@ -105,32 +112,29 @@ def test_arrays_are_bytes_that_nobody_can_change(dataset: Dataset) -> None:
             array[0] = 1
 
 
-def test_all_but_the_digits_are_memory_mapped(dataset: Dataset) -> None:
+def test_arrays_are_memory_mapped_where_a_cache_helps(dataset: Dataset, expected: Row) -> None:
     mapped = {isinstance(array, np.memmap) for array in dataset.arrays().values()}
-    assert mapped == {dataset.name != "digits"}
+    assert mapped == {expected.mapped}
 
 
-def test_pixels_reach_up_to_pixel_max_and_no_further(dataset: Dataset, expected: Expected) -> None:
+def test_pixels_reach_up_to_pixel_max_and_no_further(dataset: Dataset, expected: Row) -> None:
     assert dataset.pixel_max == expected.pixel_max
     brightest = dataset.images.max()
     assert brightest <= expected.pixel_max
-    if dataset.name != "fashion_mnist":  # the imitation's pattern ends at 250
+    if expected.dir != "imitation":  # whose pattern ends at 250
         assert brightest == expected.pixel_max
 
 
-def test_every_class_has_a_name_and_an_image(dataset: Dataset, expected: Expected) -> None:
+def test_every_class_has_a_name_and_an_image(dataset: Dataset, expected: Row) -> None:
     assert len(set(dataset.classes)) == expected.classes
     assert all(isinstance(name, str) and name for name in dataset.classes)
     assert set(np.unique(dataset.labels)) == set(range(expected.classes))
 
 
 def test_two_loads_agree_whatever_the_cache_holds(
-    dataset: Dataset, expected: Expected, arguments: dict[str, Any], tmp_path: Path
+    dataset: Dataset, place: DataSpec, tmp_path: Path
 ) -> None:
-    for again in (
-        load(expected.name, **arguments),
-        load(expected.name, **arguments, cache=tmp_path / "another"),
-    ):
+    for again in (load(place), load(place, cache=tmp_path / "another")):
         assert again.digest == dataset.digest
         for field in ("name", "shape", "classes", "pixel_max", "origin"):
             assert getattr(again, field) == getattr(dataset, field)
@@ -138,24 +142,23 @@ def test_two_loads_agree_whatever_the_cache_holds(
             np.testing.assert_array_equal(array, getattr(dataset, name))
 
 
-def test_origin_says_where_it_came_from(dataset: Dataset, arguments: dict[str, Any]) -> None:
-    place = arguments.get("folder") or arguments.get("path") or "scikit-learn's digits"
-    assert dataset.origin == str(place)
+def test_origin_says_where_it_came_from(dataset: Dataset, place: DataSpec) -> None:
+    assert dataset.origin == (place.dir or place.path or "scikit-learn's digits")
 
 
 # Known digests: they are logged with every run, so a change breaks comparison with old runs.
 def test_the_digits_keep_their_digest() -> None:
     known = "a43e10a02e4b0c9d8bbd19eb77544fe7ceb47928d122e9ba9845fd2c9718cc47"
-    assert load("digits").digest == known
+    assert load(spec("digits")).digest == known
 
 
 def test_mnist_keeps_its_digest(mnist_folder: Path) -> None:
     known = "81c28bb7b8d5e87d6e99b37c2c133ac53b5804256a27e5778b9f6b9ef6248620"
-    assert load("mnist", folder=mnist_folder).digest == known
+    assert load(spec("mnist", dir=mnist_folder)).digest == known
 
 
 def test_mnist_begins_with_the_well_known_images(mnist_folder: Path) -> None:
-    mnist = load("mnist", folder=mnist_folder)
+    mnist = load(spec("mnist", dir=mnist_folder))
     assert mnist.test_labels is not None
     assert mnist.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert mnist.test_labels[:5].tolist() == [7, 2, 1, 0, 4]
@@ -167,7 +170,7 @@ def test_mnist_begins_with_the_well_known_images(mnist_folder: Path) -> None:
 def test_the_same_images_have_one_digest_in_idx_unpacked_idx_and_npz(
     mnist_folder: Path, tmp_path: Path
 ) -> None:
-    mnist = load("mnist", folder=mnist_folder)
+    mnist = load(spec("mnist", dir=mnist_folder))
     unpacked = tmp_path / "data" / "mnist"  # a folder for each set is understood as well
     unpacked.mkdir(parents=True)
     for file in idx.CONTENTS:
@@ -182,22 +185,47 @@ def test_the_same_images_have_one_digest_in_idx_unpacked_idx_and_npz(
         x_test=mnist.test_images.reshape(-1, 28, 28),
         y_test=mnist.test_labels,
     )
-    assert load("mnist", folder=unpacked.parent).digest == mnist.digest
-    assert load("npz", path=tmp_path / "mnist.npz").digest == mnist.digest
+    assert load(spec("mnist", dir=unpacked.parent)).digest == mnist.digest
+    assert load(spec("npz", path=tmp_path / "mnist.npz")).digest == mnist.digest
 
 
 def test_reading_the_digits_imports_no_scikit_learn() -> None:
     code = (
-        "import sys; from perceptune.data.sources import load; load('digits'); "
+        "import sys; from perceptune.data.sources import DataSpec, load; "
+        "load(DataSpec('digits', 0.1, 0, False, None, None)); "
         "sys.exit(sorted({'sklearn', 'pooch', 'requests', 'filelock', 'rich'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == "[]"
 
 
-def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match=r"no data set 'mnits'.*digits, mnist, fashion_mnist"):
-        load("mnits")
+@pytest.mark.parametrize(
+    ("field", "value", "rule"),
+    [
+        ("name", "mnits", "one of digits, mnist, fashion_mnist"),
+        ("split_seed", -1, "0 or more"),
+        *(
+            ("validation", value, "a fraction in [0, 1) or a whole number of samples")
+            for value in (-1, -0.1, math.nan, math.inf, 1.5)
+        ),
+    ],
+)
+def test_a_specification_outside_its_range_is_refused(field: str, value: Any, rule: str) -> None:
+    with pytest.raises(RangeError) as caught:
+        replace(spec("digits"), **{field: value})
+    assert (caught.value.field, caught.value.value) == (field, value)
+    assert caught.value.rule.startswith(rule)
+
+
+@pytest.mark.parametrize("validation", [0, 0.0, 0.5, 0.999, 1, 1.0, 5000])
+def test_a_fraction_or_a_whole_number_of_samples_is_accepted(validation: float) -> None:
+    assert spec("digits", validation=validation).validation == validation
+
+
+@pytest.mark.parametrize("name", ["csv", "npz"])
+def test_a_file_that_is_not_set_ends_in_a_remedy(name: str) -> None:
+    with pytest.raises(UserError, match=rf"^data={name} .*; set data\.path to it$"):
+        load(spec(name))
 
 
 # CSV
@@ -218,7 +246,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
 def test_every_common_way_to_write_a_table_is_read(text: str, tmp_path: Path) -> None:
     path = tmp_path / "train.csv"
     path.write_bytes(text.encode())
-    table = load("csv", path=path)
+    table = load(spec("csv", path=path))
     assert table.labels.tolist() == [1, 0]
     assert table.images.tolist() == [[255], [7]]
     assert table.classes == ("0", "1")
@@ -227,9 +255,9 @@ def test_every_common_way_to_write_a_table_is_read(text: str, tmp_path: Path) ->
 def test_a_changed_table_is_read_anew(tmp_path: Path) -> None:
     path = tmp_path / "train.csv"
     path.write_text("0,1\n1,2\n")
-    first = load("csv", path=path)
+    first = load(spec("csv", path=path))
     path.write_text("0,1\n1,2\n1,3\n")
-    assert len(load("csv", path=path).labels) == 3
+    assert len(load(spec("csv", path=path)).labels) == 3
     assert len(first.labels) == 2
 
 
@@ -281,14 +309,14 @@ def test_a_broken_table_ends_in_a_line_that_says_where(what: str, tmp_path: Path
     content, expected = BROKEN_TABLES[what]
     path = tmp_path / "train.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    line = the_line(lambda: load("csv", path=path), path)
+    line = the_line(lambda: load(spec("csv", path=path)), path)
     assert expected in line
 
 
 def test_a_cell_of_any_length_is_quoted_short(tmp_path: Path) -> None:
     path = tmp_path / "train.csv"
     path.write_text("0,1\n1," + "9" * 10_000 + "\n")
-    assert len(the_line(lambda: load("csv", path=path), path)) < 300 + len(str(path))
+    assert len(the_line(lambda: load(spec("csv", path=path)), path)) < 300 + len(str(path))
 
 
 IMAGES = np.zeros((3, 2, 2), np.uint8)
@@ -315,7 +343,7 @@ def test_an_archive_with_wrong_arrays_ends_in_one_line(what: str, tmp_path: Path
     change, expected = BROKEN_ARCHIVES[what]
     path = tmp_path / "mnist.npz"
     np.savez(path, **{key: array for key, array in (GOOD | change).items() if array is not None})
-    assert expected in the_line(lambda: load("npz", path=path), path)
+    assert expected in the_line(lambda: load(spec("npz", path=path)), path)
 
 
 def garble(raw: bytes) -> bytes:
@@ -336,12 +364,12 @@ def mark(raw: bytes, flags: int, method: int) -> bytes:
 def boast(raw: bytes) -> bytes:
     """The arrays' heads claim 90 terabytes, in as many characters as before; all checksums fit."""
     claim = b"(99999999, 99999, 9), }"
-    told = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(raw)) as modest, zipfile.ZipFile(told, "w") as boastful:
+    inflated = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(raw)) as modest, zipfile.ZipFile(inflated, "w") as boastful:
         for name in modest.namelist():
             head = b"(3, 2, 2), }".ljust(len(claim))
             boastful.writestr(name, modest.read(name).replace(head, claim))
-    return told.getvalue()
+    return inflated.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -363,31 +391,31 @@ def test_a_damaged_archive_ends_in_one_line(
     path = tmp_path / "mnist.npz"
     np.savez(path, **GOOD)  # type: ignore[arg-type]
     path.write_bytes(damage(path.read_bytes()))
-    assert "expected Keras's mnist.npz" in the_line(lambda: load("npz", path=path), path)
+    assert "expected Keras's mnist.npz" in the_line(lambda: load(spec("npz", path=path)), path)
 
 
 @pytest.mark.parametrize("name", ["csv", "npz"])
 def test_a_file_that_is_missing_or_a_folder_ends_in_a_remedy(name: str, tmp_path: Path) -> None:
     missing = tmp_path / "none" / f"train.{name}"
-    assert "set data.path" in the_line(lambda: load(name, path=missing), missing)
+    assert "set data.path" in the_line(lambda: load(spec(name, path=missing)), missing)
     folder = tmp_path / f"folder.{name}"
     folder.mkdir()
-    assert "set data.path" in the_line(lambda: load(name, path=folder), folder)
+    assert "set data.path" in the_line(lambda: load(spec(name, path=folder)), folder)
 
 
 def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     pipe = tmp_path / "train.csv"
     os.mkfifo(pipe)
-    assert "expected a file" in the_line(lambda: load("csv", path=pipe), pipe)
+    assert "expected a file" in the_line(lambda: load(spec("csv", path=pipe)), pipe)
 
 
 def test_a_relative_path_means_the_folder_of_the_moment(
     csv_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(csv_file.parent)
-    assert load("csv", path=Path("train.csv")).origin == str(csv_file)
+    assert load(spec("csv", path=Path("train.csv"))).origin == str(csv_file)
     monkeypatch.chdir(tmp_path)
-    the_line(lambda: load("csv", path=Path("train.csv")), tmp_path / "train.csv")
+    the_line(lambda: load(spec("csv", path=Path("train.csv"))), tmp_path / "train.csv")
 
 
 def test_a_file_missing_from_the_folder_is_named_and_nothing_is_downloaded(
@@ -396,7 +424,9 @@ def test_a_file_missing_from_the_folder_is_named_and_nothing_is_downloaded(
     for file in list(idx.CONTENTS)[:3]:
         (tmp_path / file).symlink_to(imitation / file)
     missing = tmp_path / "t10k-labels-idx1-ubyte.gz"
-    assert "unset PERCEPTUNE_DATA_DIR" in the_line(lambda: load("mnist", folder=tmp_path), missing)
+    assert "unset PERCEPTUNE_DATA_DIR" in the_line(
+        lambda: load(spec("mnist", dir=tmp_path)), missing
+    )
     assert not private_cache.exists()
 
 
@@ -408,7 +438,7 @@ def test_a_file_other_than_the_published_one_is_refused(
     for file in idx.CONTENTS:
         (tmp_path / file).write_bytes(content)
     first = tmp_path / "train-images-idx3-ubyte.gz"
-    line = the_line(lambda: load(name, folder=tmp_path), first)
+    line = the_line(lambda: load(spec(name, dir=tmp_path)), first)
     assert "expected SHA-256" in line
     assert "put the original" in line
 

@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from specs import spec
 
 from perceptune.data.dataset import Dataset, Decoded, finish, numbered
 from perceptune.data.sources import load
 from perceptune.data.split import Part, Split, moments, split
 from perceptune.errors import UserError
+from perceptune.nn.checks import RangeError
 
 SIZES = (50, 30, 15, 5)  # images of each class, in shuffled order
 
@@ -39,7 +41,7 @@ def test_every_image_is_in_exactly_one_part(validation: float, seed: int) -> Non
 
 
 @pytest.mark.parametrize("count", [*range(1, 77), 123 / 1000, 0.5, 0.95])
-def test_validation_has_the_number_asked_for_and_each_class_its_share(count: float) -> None:
+def test_validation_has_the_given_size_and_each_class_its_fraction(count: float) -> None:
     dataset = made()
     available = 80  # 100 less the test part of 20 %
     divided = split(dataset, validation=count, seed=0)
@@ -47,7 +49,7 @@ def test_validation_has_the_number_asked_for_and_each_class_its_share(count: flo
     number = int(count) if count >= 1 else round(count * available)
     assert len(divided.validation) == number
     found = np.bincount(dataset.labels[divided.validation.rows], minlength=4)
-    # A share is rounded up or down; near the end a class keeps its last image, which costs
+    # A quota is rounded up or down; near the end a class keeps its last image, which costs
     # the others one more at most.
     ideal = number * np.array([40, 24, 12, 4]) / available
     assert (np.abs(found - ideal) < (1 if number <= 60 else 2)).all()
@@ -94,7 +96,7 @@ def test_no_part_copies_an_image() -> None:
 
 
 @pytest.mark.parametrize("validation", [0, 0.0, -0.0])
-def test_zero_asks_for_no_validation_part(validation: float) -> None:
+def test_zero_makes_no_validation_part(validation: float) -> None:
     divided = split(made(), validation=validation, seed=0)
     assert divided.validation is None
     assert len(divided.train) == 80
@@ -102,7 +104,7 @@ def test_zero_asks_for_no_validation_part(validation: float) -> None:
 
 def test_the_digits_are_split_as_they_were_on_the_first_day() -> None:
     # Worked out once and kept: every logged accuracy on the digits rests on these rows.
-    divided = split(load("digits"), validation=0.1, seed=0)
+    divided = split(load(spec("digits")), validation=0.1, seed=0)
     assert divided.validation is not None
     assert [len(part) for part in parts(divided)] == [1294, 144, 359]
     assert divided.test.rows[:5].tolist() == [2, 5, 11, 16, 24]
@@ -125,31 +127,32 @@ def test_a_class_with_one_image_keeps_it_for_training() -> None:
 
 
 @pytest.mark.parametrize(
-    ("validation", "says"),
+    ("validation", "start"),
     [
-        (-1, "data.validation=-1 is out of range"),
-        (-0.1, "data.validation=-0.1 is out of range"),
-        (float("nan"), "data.validation=nan is out of range"),
-        (float("inf"), "data.validation=inf is out of range"),
-        (1.5, "data.validation=1.5 is not a whole count"),
-        (80, "data.validation=80 is out of range"),
-        (1e9, "data.validation=1000000000 is out of range"),
+        (80, "data.validation=80 cannot be taken from 80 images of 4 classes"),
+        (1e9, "data.validation=1000000000 cannot be taken from 80 images of 4 classes"),
         (0.001, "data.validation=0.001 of 80 images is not one image"),
         (0.999, "data.validation=0.999 cannot be taken from 80 images of 4 classes"),
         (77, "data.validation=77 cannot be taken from 80 images of 4 classes"),
     ],
 )
-def test_an_impossible_validation_ends_in_one_line(validation: float, says: str) -> None:
+def test_an_impossible_validation_ends_in_one_line(validation: float, start: str) -> None:
     with pytest.raises(UserError) as caught:
         split(made(), validation=validation, seed=0)
     line = str(caught.value)
-    assert line.startswith(says)
+    assert line.startswith(start)
     assert "set data.validation" in line
     assert "\n" not in line
 
 
-def test_a_negative_seed_ends_in_one_line() -> None:
-    with pytest.raises(UserError, match=r"set data\.split_seed"):
+@pytest.mark.parametrize("validation", [-1, -0.1, float("nan"), float("inf"), 1.5])
+def test_a_validation_that_is_no_size_is_refused(validation: float) -> None:
+    with pytest.raises(RangeError, match=r"^validation must be a fraction in \[0, 1\) or a whole"):
+        split(made(), validation=validation, seed=0)
+
+
+def test_a_negative_seed_is_refused() -> None:
+    with pytest.raises(RangeError, match=r"^split_seed must be 0 or more, got -1$"):
         split(made(), validation=0.1, seed=-1)
 
 
@@ -160,7 +163,7 @@ def test_too_few_images_for_a_test_part_end_in_one_line() -> None:
 
 @pytest.mark.parametrize("length", [1, 1023, 1024, 1025, 1797])
 def test_moments_are_those_of_the_pixels_of_the_part(length: int) -> None:
-    digits = load("digits")
+    digits = load(spec("digits"))
     rows = np.sort(np.random.default_rng(0).permutation(1797)[:length])
     mean, deviation = moments(Part(digits.images, digits.labels, rows))
     pixels = digits.images[rows].astype(np.float64)

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from members import ACTIVATIONS
 
-from perceptune.nn.activations import ACTIVATIONS, Activation, Elu, LeakyRelu
+from perceptune.nn.activations import Activation, Elu, LeakyRelu
 from perceptune.nn.checkpoint import (
     load,
     load_network,
@@ -28,7 +29,7 @@ from perceptune.nn.network import Network
 from perceptune.nn.state import TrainingState
 
 WIDTHS = (3, 4, 2)
-NOTES = {"data": "digits", "best": 0.5, "classes": ["ä", "β"], "nothing": None}
+METADATA = {"data": "digits", "best": 0.5, "classes": ["ä", "β"], "nothing": None}
 
 
 def network_file(
@@ -36,7 +37,7 @@ def network_file(
 ) -> Path:
     net = Network(WIDTHS, activation or Elu(0.5), scale=1 / 255, shift=-0.5, dtype=dtype)
     theta = np.random.default_rng(0).normal(size=net.layout.size).astype(dtype)
-    save_network(path, net, theta, NOTES)
+    save_network(path, net, theta, METADATA)
     return path
 
 
@@ -44,7 +45,7 @@ def training(dtype: type = np.float32) -> TrainingState:
     rng = np.random.default_rng(1)
     state = TrainingState(
         theta=rng.normal(size=26).astype(dtype),
-        optimizer={"mean": rng.normal(size=26).astype(dtype), "steps": np.array([7])},
+        optimizer={"first_moment": rng.normal(size=26).astype(dtype), "steps": np.array([7])},
         average=rng.normal(size=26).astype(dtype),
         epoch=3,
         order=np.random.default_rng(2),
@@ -55,7 +56,7 @@ def training(dtype: type = np.float32) -> TrainingState:
 
 
 def training_file(path: Path) -> Path:
-    save_training(path, training(), {"best": np.arange(4.0)}, NOTES)
+    save_training(path, training(), {"best": np.arange(4.0)}, METADATA)
     return path
 
 
@@ -65,7 +66,7 @@ def training_file(path: Path) -> Path:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     "activation",
-    [*(kind() for kind in ACTIVATIONS.values()), LeakyRelu(0.3), Elu(2.0)],
+    [*(row.value for row in ACTIVATIONS.values()), LeakyRelu(0.3), Elu(2.0)],
     ids=repr,
 )
 def test_a_network_comes_back_whole(activation: Activation, dtype: type, tmp_path: Path) -> None:
@@ -75,7 +76,7 @@ def test_a_network_comes_back_whole(activation: Activation, dtype: type, tmp_pat
     assert saved.network.activation == activation
     assert (saved.network.scale, saved.network.shift) == (1 / 255, -0.5)
     assert saved.network.dtype == saved.theta.dtype == dtype
-    assert saved.notes == NOTES
+    assert saved.metadata == METADATA
     expected = np.random.default_rng(0).normal(size=26).astype(dtype)
     assert np.array_equal(saved.theta, expected)
     original = Network(WIDTHS, activation, scale=1 / 255, shift=-0.5, dtype=dtype)
@@ -97,8 +98,8 @@ def test_a_training_comes_back_whole(averaged: bool, dtype: type, tmp_path: Path
     if not averaged:
         state.average = None
     path = tmp_path / "training.npz"
-    save_training(path, state, {"best": np.arange(4.0), "a.b": np.array(2)}, NOTES)
-    loaded, arrays, notes = load_training(path)
+    save_training(path, state, {"best": np.arange(4.0), "a.b": np.array(2)}, METADATA)
+    loaded, arrays, metadata = load_training(path)
     assert np.array_equal(loaded.theta, state.theta)
     assert loaded.theta.dtype == dtype
     assert loaded.optimizer.keys() == state.optimizer.keys()
@@ -110,17 +111,17 @@ def test_a_training_comes_back_whole(averaged: bool, dtype: type, tmp_path: Path
     assert loaded.epoch == 3
     assert arrays.keys() == {"best", "a.b"}
     assert np.array_equal(arrays["best"], np.arange(4.0))
-    assert notes == NOTES
+    assert metadata == METADATA
     for ours, theirs in ((loaded.order, state.order), (loaded.noise, state.noise)):
         assert np.array_equal(ours.random(9, dtype=np.float32), theirs.random(9, dtype=np.float32))
 
 
-def test_a_training_without_memory_comes_back_without(tmp_path: Path) -> None:
+def test_a_training_whose_optimizer_has_no_state_comes_back_without(tmp_path: Path) -> None:
     state = training()
     state.optimizer = {}
     save_training(tmp_path / "training.npz", state, {}, {})
-    loaded, arrays, notes = load_training(tmp_path / "training.npz")
-    assert (loaded.optimizer, arrays, notes) == ({}, {}, {})
+    loaded, arrays, metadata = load_training(tmp_path / "training.npz")
+    assert (loaded.optimizer, arrays, metadata) == ({}, {}, {})
 
 
 def test_what_was_loaded_can_be_trained_on_and_shares_nothing_with_the_file(
@@ -130,7 +131,7 @@ def test_what_was_loaded_can_be_trained_on_and_shares_nothing_with_the_file(
     before = path.read_bytes()
     loaded, _, _ = load_training(path)
     loaded.theta += 1
-    loaded.optimizer["mean"] *= 2
+    loaded.optimizer["first_moment"] *= 2
     assert path.read_bytes() == before
 
 
@@ -270,6 +271,15 @@ def test_an_archive_of_something_else_is_refused(write: Write, read: Read, tmp_p
 def test_one_kind_of_file_is_not_taken_for_the_other(tmp_path: Path) -> None:
     refused(load_training, network_file(tmp_path / "network.npz"))
     refused(load_network, training_file(tmp_path / "training.npz"))
+
+
+def test_a_checkpoint_of_an_older_format_is_refused_with_both_names(tmp_path: Path) -> None:
+    path = training_file(tmp_path / "training.npz")
+    edited(path, lambda arrays, meta: meta.update(format="perceptune training 1"))
+    line = refused(load_training, path)
+    assert "'perceptune training 1'" in line
+    assert "'perceptune training 2'" in line
+    assert "start a new training" in line
 
 
 def edited(path: Path, edit: Callable[[dict[str, Any], dict[str, Any]], object]) -> Path:

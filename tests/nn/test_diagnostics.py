@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from perceptune.nn.activations import Relu, Sigmoid, Tanh
-from perceptune.nn.diagnostics import answers, inspect
+from perceptune.nn.diagnostics import activations, inspect
 from perceptune.nn.layout import Array
 from perceptune.nn.network import Network
 from perceptune.nn.optimizers import Adam, Sgd
+
+ADAM = Adam(0.9, 0.999, 1e-8)
 
 
 def _case(network: Network) -> tuple[Array, Array, Array]:
@@ -27,11 +29,11 @@ def test_a_step_of_sgd_is_lr_times_the_gradient() -> None:
 def test_nothing_that_is_passed_in_changes() -> None:
     network = Network([5, 4, 3], Relu(), scale=1 / 255, dropout=0.5)
     theta, images, labels = _case(network)
-    state = Adam().init(theta.size)
+    state = ADAM.init(theta.size)
     before = theta.tobytes(), {name: array.tobytes() for name, array in state.items()}
-    first = inspect(network, theta, images, labels, Adam(), state, 0.1)
+    first = inspect(network, theta, images, labels, ADAM, state, 0.1)
     assert (theta.tobytes(), {n: array.tobytes() for n, array in state.items()}) == before
-    assert inspect(network, theta, images, labels, Adam(), state, 0.1) == first
+    assert inspect(network, theta, images, labels, ADAM, state, 0.1) == first
 
 
 def test_a_relu_that_never_lights_up_is_dead() -> None:
@@ -52,10 +54,10 @@ def test_the_first_layer_of_deep_sigmoids_gets_the_smallest_gradient() -> None:
     assert norms[0] < norms[1] < norms[2] < norms[3]
 
 
-def test_answers_are_the_activations_of_each_hidden_layer() -> None:
+def test_activations_are_those_of_each_hidden_layer() -> None:
     network = Network([5, 4, 3], Tanh(), scale=1 / 255, dropout=0.5)
     theta, images, _ = _case(network)
     layer = network.layout.layers(theta)[0]
-    [hidden] = answers(network, theta, images)
+    [hidden] = activations(network, theta, images)
     expected = np.tanh(images / np.float32(255) @ layer.weight + layer.bias)
     np.testing.assert_allclose(hidden, expected, rtol=1e-5, atol=1e-6)  # float32

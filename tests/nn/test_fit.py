@@ -1,4 +1,4 @@
-"""Training: what a pass is, what a step does, and that a resumed one is an uninterrupted one."""
+"""Training: what an epoch is, what a step does, and that a resumed one is an uninterrupted one."""
 
 import math
 import tracemalloc
@@ -9,16 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from members import ACTIVATIONS, OPTIMIZERS, SCHEDULES
 
-from perceptune.nn.activations import ACTIVATIONS
+from perceptune.nn.activations import Tanh
 from perceptune.nn.checkpoint import load_training, save_training
+from perceptune.nn.checks import RangeError
 from perceptune.nn.fit import Epoch, evaluate, fit
-from perceptune.nn.initializers import INITIALIZERS, initialize
+from perceptune.nn.initializers import HeNormal, initialize
 from perceptune.nn.layout import Array
 from perceptune.nn.network import Network
-from perceptune.nn.optimizers import OPTIMIZERS, Optimizer, Sgd, State
+from perceptune.nn.optimizers import AdamW, Optimizer, Sgd, State
 from perceptune.nn.recipe import Recipe
-from perceptune.nn.schedules import SCHEDULES, Constant, WarmUp
+from perceptune.nn.schedules import Constant, Cosine, WarmUp
 from perceptune.nn.state import TrainingState
 
 WIDTHS = (2, 16, 3)
@@ -65,11 +67,11 @@ def recipe(optimizer: Optimizer | None = None, **options: Any) -> Recipe:
 
 
 def network(**options: Any) -> Network:
-    return Network(WIDTHS, ACTIVATIONS["tanh"](), **options)
+    return Network(WIDTHS, Tanh(), **options)
 
 
 def start(net: Network, plan: Recipe, seed: int = 0) -> TrainingState:
-    theta = initialize(net.layout, INITIALIZERS["he_normal"](), np.random.default_rng(seed))
+    theta = initialize(net.layout, HeNormal(), np.random.default_rng(seed))
     sequence = np.random.SeedSequence(seed)
     return TrainingState.start(theta.astype(net.dtype), plan, sequence)
 
@@ -87,13 +89,13 @@ def train(
     return state, list(fit(net, state, plan, samples or Points.rings(), validation))
 
 
-# A pass
+# An epoch
 
 
 @pytest.mark.parametrize(
     ("batch_size", "steps"), [(1, 10), (3, 4), (4, 3), (5, 2), (9, 2), (10, 1), (99, 1), (None, 1)]
 )
-def test_a_pass_has_one_step_for_each_batch_the_last_partial_one_included(
+def test_an_epoch_has_one_step_for_each_batch_the_last_partial_one_included(
     batch_size: int | None, steps: int
 ) -> None:
     optimizer = Recorder()
@@ -103,7 +105,7 @@ def test_a_pass_has_one_step_for_each_batch_the_last_partial_one_included(
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 10, None])
-def test_the_mean_over_a_pass_weighs_every_sample_once(batch_size: int | None) -> None:
+def test_the_mean_over_an_epoch_weighs_every_sample_once(batch_size: int | None) -> None:
     """With weights that stand still it is the loss on all samples, however they are cut."""
     samples, net = Points.rings(10), network()
     plan = recipe(Recorder(), batch_size=batch_size)
@@ -123,7 +125,7 @@ def test_only_the_rows_meant_are_seen() -> None:
     assert all(epoch.finite and epoch.samples == 10 for epoch in epochs)
 
 
-def test_each_pass_goes_through_the_samples_in_another_order() -> None:
+def test_each_epoch_goes_through_the_samples_in_another_order() -> None:
     optimizer = Recorder()
     train(recipe(optimizer, batch_size=1), Points.rings(10))
     first, second = np.array(optimizer.gradients).reshape(2, 10, -1)
@@ -179,7 +181,7 @@ def test_without_validation_there_are_no_numbers_of_it() -> None:
     assert {(record.val_loss, record.val_accuracy) for record in records} == {(None, None)}
 
 
-def test_validation_is_measured_after_the_pass_on_the_weights_to_keep() -> None:
+def test_validation_is_measured_after_the_epoch_on_the_weights_to_keep() -> None:
     net, plan, validation = network(), recipe(epochs=3, ema=0.5), Points.rings(50, seed=1)
     state = start(net, plan)
     for record in fit(net, state, plan, Points.rings(), validation):
@@ -204,7 +206,7 @@ def test_a_finished_training_does_nothing_more() -> None:
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("warm_up", [0, 1.5])
 def test_every_step_is_given_the_lr_of_its_moment(name: str, warm_up: float) -> None:
-    optimizer, schedule = Recorder(), WarmUp(SCHEDULES[name](), warm_up)
+    optimizer, schedule = Recorder(), WarmUp(SCHEDULES[name].value, warm_up)
     plan = recipe(optimizer, lr=0.3, schedule=schedule, epochs=4, batch_size=3)
     _, records = train(plan, Points.rings(10))  # four steps an epoch
     moments = [number / 4 for number in range(16)]
@@ -306,7 +308,7 @@ def test_the_average_does_not_touch_the_training() -> None:
     ids=str,
 )
 def test_an_epoch_makes_no_array_as_large_as_a_batch(options: dict[str, float]) -> None:
-    assert peak_of_an_epoch(OPTIMIZERS["adam"](), "relu", **options) < ROOM
+    assert peak_of_an_epoch(OPTIMIZERS["adam"].value, "relu", **options) < ROOM
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -322,17 +324,17 @@ ROOM = 256 * 800
 
 def peak_of_an_epoch(optimizer: Optimizer, activation: str, **options: float) -> int:
     """The most memory that a second epoch holds beyond what was there before it."""
-    net = Network((800, 240, 220, 10), ACTIVATIONS[activation](), scale=1 / 255, dropout=0.2)
+    net = Network((800, 240, 220, 10), ACTIVATIONS[activation].value, scale=1 / 255, dropout=0.2)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (300, 800), dtype=np.uint8)
     samples = Points(images, rng.integers(0, 10, 300), np.arange(300))
     plan = recipe(optimizer, batch_size=256, lr=1e-3, **options)
     state = start(net, plan)
-    passes = fit(net, state, plan, samples)
-    next(passes)
+    epochs = fit(net, state, plan, samples)
+    next(epochs)
     tracemalloc.start()
     try:
-        next(passes)
+        next(epochs)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -362,13 +364,14 @@ def numbers(records: list[Epoch]) -> list[tuple[Any, ...]]:
 
 def full(name: str) -> Recipe:
     """Everything that could be forgotten on the way, at once."""
+    optimizer = OPTIMIZERS[name].value
     return recipe(
-        OPTIMIZERS[name](),
+        optimizer,
         lr=0.01,
-        schedule=WarmUp(SCHEDULES["cosine"](), 1.5),
+        schedule=WarmUp(Cosine(0.0), 1.5),
         epochs=5,
         l2=1e-3,
-        weight_decay=0.01,
+        weight_decay=0.0 if hasattr(optimizer, "weight_decay") else 0.01,
         clip_norm=1.0,
         max_norm=3.0,
         label_smoothing=0.1,
@@ -470,8 +473,8 @@ def test_an_evaluation_leaves_the_weights_alone() -> None:
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_rings_are_learnt(name: str) -> None:
-    lr = {"sgd": 0.3, "momentum": 0.05, "nesterov": 0.05, "adagrad": 0.1}.get(name, 0.02)
-    plan = recipe(OPTIMIZERS[name](), lr=lr, epochs=120, metrics_every=120, batch_size=16)
+    row = OPTIMIZERS[name]
+    plan = recipe(row.value, lr=row.lr, epochs=120, metrics_every=120, batch_size=16)
     _, (record,) = train(plan, Points.rings(240), Points.rings(240, seed=1))
     assert record.val_accuracy is not None
     assert record.val_accuracy > 0.95
@@ -509,5 +512,13 @@ def test_an_epoch_is_finite_if_its_losses_are(
     + [("lr", value, "above 0") for value in (0.0, -1.0, math.nan, math.inf)],
 )  # fmt: skip
 def test_a_number_outside_its_range_is_refused(option: str, value: float, rule: str) -> None:
-    with pytest.raises(ValueError, match=f"^{option} must be {rule}, got {value}$"):
+    with pytest.raises(RangeError, match=f"^{option} must be {rule}, got {value}$"):
         recipe(**{option: value})
+
+
+def test_two_weight_decays_at_once_are_refused() -> None:
+    with pytest.raises(RangeError, match=r"^weight_decay must be 0 with an optimizer") as caught:
+        recipe(AdamW(0.9, 0.999, 1e-8, 0.01), weight_decay=0.1)
+    assert caught.value.field == "weight_decay"
+    recipe(AdamW(0.9, 0.999, 1e-8, 0.0), weight_decay=0.1)
+    recipe(AdamW(0.9, 0.999, 1e-8, 0.01), weight_decay=0.0)

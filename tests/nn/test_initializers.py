@@ -1,13 +1,13 @@
 """Initializers: each draws what its formula says, and the same again from the same seed."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
+from members import INITIALIZERS
 
+from perceptune.nn.checks import RangeError
 from perceptune.nn.initializers import (
-    INITIALIZERS,
     HeUniform,
     Initializer,
     Normal,
@@ -20,27 +20,11 @@ from perceptune.nn.layout import Layout
 every = pytest.mark.parametrize("name", INITIALIZERS)
 SHAPES = [(200, 300), (300, 200), (150, 150)]
 
-VARIANCE: dict[str, Callable[[int, int], float]] = {
-    "zeros": lambda inputs, outputs: 0,
-    "normal": lambda inputs, outputs: 0.01**2,
-    "xavier_uniform": lambda inputs, outputs: 2 / (inputs + outputs),
-    "xavier_normal": lambda inputs, outputs: 2 / (inputs + outputs),
-    "he_uniform": lambda inputs, outputs: 2 / inputs,
-    "he_normal": lambda inputs, outputs: 2 / inputs,
-    "lecun_normal": lambda inputs, outputs: 1 / inputs,
-    # min(inputs, outputs) vectors of length 1 share all the squares.
-    "orthogonal": lambda inputs, outputs: 1 / max(inputs, outputs),
-}
-
-
-def made(name: str) -> Initializer:
-    return INITIALIZERS[name]()
-
 
 @every
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (4, 9), (9, 4)])
 def test_a_draw_has_the_shape_of_its_layer_and_is_finite(name: str, shape: tuple[int, int]) -> None:
-    weight = made(name).draw(np.random.default_rng(0), *shape)
+    weight = INITIALIZERS[name].value.draw(np.random.default_rng(0), *shape)
     assert weight.shape == shape
     assert weight.dtype == np.float64
     assert np.isfinite(weight).all()
@@ -49,7 +33,7 @@ def test_a_draw_has_the_shape_of_its_layer_and_is_finite(name: str, shape: tuple
 @every
 def test_a_seed_draws_the_same_again_and_another_seed_something_else(name: str) -> None:
     first, again, other = (
-        made(name).draw(np.random.default_rng(seed), 20, 30) for seed in (1, 1, 2)
+        INITIALIZERS[name].value.draw(np.random.default_rng(seed), 20, 30) for seed in (1, 1, 2)
     )
     assert np.array_equal(first, again)
     assert np.array_equal(first, other) == (name == "zeros")
@@ -58,8 +42,8 @@ def test_a_seed_draws_the_same_again_and_another_seed_something_else(name: str) 
 @every
 @pytest.mark.parametrize("shape", SHAPES)
 def test_mean_and_variance_are_those_of_the_formula(name: str, shape: tuple[int, int]) -> None:
-    weight = made(name).draw(np.random.default_rng(3), *shape)
-    variance, count = VARIANCE[name](*shape), weight.size
+    weight = INITIALIZERS[name].value.draw(np.random.default_rng(3), *shape)
+    variance, count = INITIALIZERS[name].variance(*shape), weight.size
     # Five standard errors: √(variance/n) of a mean, variance·√(2/n) of a normal's variance;
     # a uniform's is smaller.
     assert abs(weight.mean()) <= 5 * math.sqrt(variance / count)
@@ -92,7 +76,7 @@ def test_the_shorter_side_of_an_orthogonal_draw_is_orthonormal(
 
 def test_orthogonal_draws_prefer_no_sign() -> None:
     rng = np.random.default_rng(6)
-    signs = [Orthogonal().draw(rng, 3, 3)[0, 0] > 0 for _ in range(400)]
+    signs = [Orthogonal(1.0).draw(rng, 3, 3)[0, 0] > 0 for _ in range(400)]
     # Five standard deviations of a fair coin, √(400/4) = 10 each.
     assert abs(sum(signs) - 200) <= 50
 
@@ -101,7 +85,7 @@ def test_orthogonal_draws_prefer_no_sign() -> None:
 @pytest.mark.parametrize("widths", [(6, 4), (6, 5, 4, 3)])
 def test_a_start_is_float32_with_biases_of_zero(name: str, widths: tuple[int, ...]) -> None:
     layout = Layout(widths)
-    theta = initialize(layout, made(name), np.random.default_rng(7))
+    theta = initialize(layout, INITIALIZERS[name].value, np.random.default_rng(7))
     assert theta.dtype == np.float32
     assert theta.shape == (layout.size,)
     for layer in layout.layers(theta):
@@ -112,13 +96,15 @@ def test_a_start_is_float32_with_biases_of_zero(name: str, widths: tuple[int, ..
 @every
 def test_layers_of_the_same_shape_start_apart(name: str) -> None:
     layout = Layout((5, 5, 5))
-    first, second = layout.layers(initialize(layout, made(name), np.random.default_rng(8)))
+    first, second = layout.layers(
+        initialize(layout, INITIALIZERS[name].value, np.random.default_rng(8))
+    )
     assert np.array_equal(first.weight, second.weight) == (name == "zeros")
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
 def test_values_that_are_not_positive_are_refused(value: float) -> None:
-    with pytest.raises(ValueError, match=f"std must be above 0, got {value}"):
+    with pytest.raises(RangeError, match=f"std must be above 0, got {value}"):
         Normal(value)
-    with pytest.raises(ValueError, match=f"gain must be above 0, got {value}"):
+    with pytest.raises(RangeError, match=f"gain must be above 0, got {value}"):
         Orthogonal(value)

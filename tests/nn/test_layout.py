@@ -13,7 +13,7 @@ WIDTHS = [(5, 3), (5, 4, 3, 3), (1, 1), (2, 7, 1, 4)]
 @pytest.mark.parametrize("widths", WIDTHS)
 def test_every_parameter_lies_in_exactly_one_weight_or_bias(widths: tuple[int, ...]) -> None:
     layout = Layout(widths)
-    theta = layout.empty()
+    theta = layout.zeros()
     for layer in layout.layers(theta):
         layer.weight[:] += 1
         layer.bias[:] += 1
@@ -23,7 +23,7 @@ def test_every_parameter_lies_in_exactly_one_weight_or_bias(widths: tuple[int, .
 
 @pytest.mark.parametrize("widths", WIDTHS)
 def test_views_have_the_shapes_of_their_layer(widths: tuple[int, ...]) -> None:
-    layers = Layout(widths).layers(Layout(widths).empty())
+    layers = Layout(widths).layers(Layout(widths).zeros())
     assert [layer.weight.shape for layer in layers] == list(pairwise(widths))
     assert [layer.bias.shape for layer in layers] == [(width,) for width in widths[1:]]
 
@@ -46,8 +46,8 @@ def test_a_one_in_the_last_column_brings_in_the_bias() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_an_empty_vector_is_zero_and_of_the_type_asked_for(dtype: type) -> None:
-    theta = Layout((4, 2)).empty(dtype)
+def test_a_new_vector_is_zero_and_of_the_given_type(dtype: type) -> None:
+    theta = Layout((4, 2)).zeros(dtype)
     assert theta.dtype == dtype
     assert not theta.any()
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from perceptune.nn.checks import RangeError
 from perceptune.nn.layout import Array
 from perceptune.nn.losses import cross_entropy, softmax, target_table
 
@@ -133,7 +134,7 @@ def test_smoothed_targets_agree_with_numbers_worked_by_hand() -> None:
 @pytest.mark.parametrize("smoothing", [-0.1, 1.0, math.nan])
 def test_smoothing_outside_its_range_is_refused(smoothing: float) -> None:
     match = rf"label_smoothing must be in \[0, 1\), got {smoothing}"
-    with pytest.raises(ValueError, match=match):
+    with pytest.raises(RangeError, match=match):
         target_table(3, smoothing)
 
 

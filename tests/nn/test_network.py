@@ -2,15 +2,20 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
+from members import ACTIVATIONS
 
-from perceptune.nn.activations import ACTIVATIONS
+from perceptune.nn.activations import Gelu, Relu, Tanh
+from perceptune.nn.checks import RangeError
+from perceptune.nn.initializers import HeNormal
 from perceptune.nn.layout import Array
 from perceptune.nn.losses import target_table
-from perceptune.nn.network import Network
+from perceptune.nn.network import Network, NetworkSpec
 from perceptune.nn.regularizers import add_penalty
 
 PENALTIES = {"none": (0.0, 0.0), "l1": (0.03, 0.0), "l2": (0.0, 0.05), "l1+l2": (0.03, 0.05)}
@@ -42,16 +47,16 @@ class Loss:
 
     def __call__(self, theta: Array) -> tuple[float, Array]:
         gradient = np.full_like(theta, np.nan)  # whatever is not overwritten will show
-        layers, slopes = (self.network.layout.layers(vector) for vector in (theta, gradient))
+        layers, gradients = (self.network.layout.layers(vector) for vector in (theta, gradient))
         work = self.network.read(self.images, np.arange(len(self.images)))
         noise = np.random.default_rng(5)
-        loss = self.network.loss_and_gradient(layers, slopes, work, self.targets, noise)
+        loss = self.network.loss_and_gradient(layers, gradients, work, self.targets, noise)
         scratch = self.network.layout.layers(np.full_like(theta, np.nan))
-        return loss + add_penalty(layers, slopes, *self.penalty, scratch), gradient
+        return loss + add_penalty(layers, gradients, *self.penalty, scratch), gradient
 
 
 def difference(function: Callable[[Array], tuple[float, Array]], theta: Array) -> float:
-    """How far the gradient is from central differences, as a share of both lengths."""
+    """How far the gradient is from central differences, as a fraction of both lengths."""
     h, numerical = 1e-5, np.empty_like(theta)
     for number in range(theta.size):
         moved = theta.copy()
@@ -80,7 +85,7 @@ def test_the_gradient_is_the_derivative_of_the_loss(
     widths: tuple[int, ...], activation: str, smoothing: float, penalty: str
 ) -> None:
     theta, images, labels = case(widths)
-    network = Network(widths, ACTIVATIONS[activation](), dtype=np.float64)
+    network = Network(widths, ACTIVATIONS[activation].value, dtype=np.float64)
     targets = target_table(widths[-1], smoothing, np.float64)[labels]
     assert difference(Loss(network, images, targets, PENALTIES[penalty]), theta) < BOUND
 
@@ -94,7 +99,11 @@ def test_with_dropout_too_the_gradient_is_the_derivative_of_the_loss(
     theta, images, labels = case(widths)
     hidden, inputs = rates
     network = Network(
-        widths, ACTIVATIONS[activation](), dropout=hidden, input_dropout=inputs, dtype=np.float64
+        widths,
+        ACTIVATIONS[activation].value,
+        dropout=hidden,
+        input_dropout=inputs,
+        dtype=np.float64,
     )
     targets = target_table(3, 0.1, np.float64)[labels]
     # Up to 89 parameters here, and what is left over of the units is larger: twice the bound.
@@ -107,7 +116,7 @@ def test_float32_gradients_are_those_of_float64_rounded(activation: str) -> None
     found = []
     for dtype in (np.float32, np.float64):
         theta, images, labels = case(widths, dtype)
-        network = Network(widths, ACTIVATIONS[activation](), dtype=dtype)
+        network = Network(widths, ACTIVATIONS[activation].value, dtype=dtype)
         targets = target_table(3, 0.1, dtype)[labels]
         loss, gradient = Loss(network, images, targets)(theta)
         assert gradient.dtype == dtype
@@ -136,7 +145,7 @@ def test_the_loss_is_the_mean_cross_entropy_of_the_formula(
     widths: tuple[int, ...], smoothing: float
 ) -> None:
     theta, images, labels = case(widths)
-    network = Network(widths, ACTIVATIONS["tanh"](), dtype=np.float64)
+    network = Network(widths, Tanh(), dtype=np.float64)
     targets = target_table(3, smoothing, np.float64)[labels]
     loss, _ = Loss(network, images, targets)(theta)
     exponentials = np.exp(plain_forward(theta, widths, images))
@@ -148,7 +157,7 @@ def test_the_loss_is_the_mean_cross_entropy_of_the_formula(
 
 def test_the_classes_found_in_training_are_those_of_the_largest_logits() -> None:
     theta, images, labels = case((5, 4, 3))
-    network = Network((5, 4, 3), ACTIVATIONS["tanh"](), dtype=np.float64)
+    network = Network((5, 4, 3), Tanh(), dtype=np.float64)
     Loss(network, images, np.eye(3)[labels])(theta)
     found = network.read(images, np.arange(SAMPLES)).predicted
     assert found.tolist() == plain_forward(theta, (5, 4, 3), images).argmax(axis=1).tolist()
@@ -158,7 +167,7 @@ def test_a_network_worked_by_hand() -> None:
     """Two inputs, one hidden rectifier, two classes: ln 3 apart."""
     log3 = math.log(3)
     theta = np.array([1, 1, -1, log3, 0, 0, 0], float)  # w₁ = (1, 1), b₁ = -1; w₂ = (ln 3, 0)
-    network = Network((2, 1, 2), ACTIVATIONS["relu"](), dtype=np.float64)
+    network = Network((2, 1, 2), Relu(), dtype=np.float64)
     images = np.array([[1.0, 1.0]])  # hidden: 1 + 1 - 1 = 1; logits ln 3, 0; chances 3/4, 1/4
     loss, gradient = Loss(network, images, np.array([[0.0, 1.0]]))(theta)
     assert loss == pytest.approx(math.log(4), rel=1e-15)
@@ -171,7 +180,7 @@ def test_a_network_worked_by_hand() -> None:
 @pytest.mark.parametrize("count", [1, 4, 7])
 def test_a_batch_weighs_as_the_mean_of_its_samples(count: int) -> None:
     theta, images, labels = case((5, 4, 3))
-    network = Network((5, 4, 3), ACTIVATIONS["tanh"](), dtype=np.float64)
+    network = Network((5, 4, 3), Tanh(), dtype=np.float64)
     targets = np.eye(3)[labels]
     loss, gradient = Loss(network, images[:count], targets[:count])(theta)
     single = [Loss(network, images[[row]], targets[[row]])(theta) for row in range(count)]
@@ -184,7 +193,7 @@ def test_a_batch_weighs_as_the_mean_of_its_samples(count: int) -> None:
 
 def test_batches_of_other_sizes_in_between_leave_no_trace() -> None:
     theta, images, labels = case((5, 4, 3))
-    network = Network((5, 4, 3), ACTIVATIONS["gelu"](), dropout=0.3, dtype=np.float64)
+    network = Network((5, 4, 3), Gelu(), dropout=0.3, dtype=np.float64)
     loss = Loss(network, images, np.eye(3)[labels])
     first = loss(theta)
     network.probabilities(theta, np.full((50, 5), 9.0))
@@ -197,7 +206,7 @@ def test_batches_of_other_sizes_in_between_leave_no_trace() -> None:
 def test_prediction_does_not_depend_on_chunks() -> None:
     theta, _, _ = case((5, 4, 3))
     images = np.random.default_rng(2).normal(size=(23, 5))
-    network = Network((5, 4, 3), ACTIVATIONS["relu"](), dtype=np.float64)
+    network = Network((5, 4, 3), Relu(), dtype=np.float64)
     whole = network.probabilities(theta, images)
     assert whole.shape == (23, 3)
     np.testing.assert_allclose(whole.sum(axis=1), 1, rtol=1e-15)
@@ -208,7 +217,7 @@ def test_prediction_does_not_depend_on_chunks() -> None:
 
 def test_prediction_of_nothing_is_empty() -> None:
     theta, _, _ = case((5, 4, 3))
-    network = Network((5, 4, 3), ACTIVATIONS["relu"](), dtype=np.float64)
+    network = Network((5, 4, 3), Relu(), dtype=np.float64)
     assert network.probabilities(theta, np.empty((0, 5))).shape == (0, 3)
 
 
@@ -223,7 +232,7 @@ def test_pixels_enter_scaled_and_shifted_the_same_by_rows_and_by_slice(
 ) -> None:
     images = np.random.default_rng(3).integers(0, 256, (20, 6)).astype(stored)
     images[0, :2] = 0, 255
-    network = Network((6, 2), ACTIVATIONS["relu"](), scale=scale, shift=shift, dtype=dtype)
+    network = Network((6, 2), Relu(), scale=scale, shift=shift, dtype=dtype)
     by_rows = network.read(images, np.arange(4, 11)).inputs[0].copy()
     by_slice = network.read(images, slice(4, 11)).inputs[0].copy()
     assert by_rows.dtype == dtype
@@ -240,7 +249,7 @@ def test_pixels_enter_scaled_and_shifted_the_same_by_rows_and_by_slice(
 @pytest.mark.parametrize("stored", [np.uint8, np.float32])
 def test_rows_are_read_in_the_order_asked_for(stored: type) -> None:
     images = np.arange(20).reshape(10, 2).astype(stored)
-    network = Network((2, 2), ACTIVATIONS["relu"]())
+    network = Network((2, 2), Relu())
     rows = np.array([7, 0, 7, 3])
     assert np.array_equal(network.read(images, rows).outputs[0], images[rows])
 
@@ -263,21 +272,19 @@ def dropped(network: Network, seed: int = 0, count: int = 2000) -> tuple[Array, 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
-def test_dropout_switches_off_its_share_and_keeps_the_mean(rate: float, dtype: type) -> None:
-    network = Network(
-        (20, 30, 2), ACTIVATIONS["relu"](), dropout=rate, input_dropout=rate / 2, dtype=dtype
-    )
-    for found, share in zip(dropped(network), (rate / 2, rate), strict=True):
+def test_dropout_drops_its_fraction_and_keeps_the_mean(rate: float, dtype: type) -> None:
+    network = Network((20, 30, 2), Relu(), dropout=rate, input_dropout=rate / 2, dtype=dtype)
+    for found, fraction in zip(dropped(network), (rate / 2, rate), strict=True):
         values = np.unique(found)
         # A float32 factor is rounded once.
-        np.testing.assert_allclose(values, [0, 1 / (1 - share)], rtol=1e-6)
+        np.testing.assert_allclose(values, [0, 1 / (1 - fraction)], rtol=1e-6)
         off = float(np.mean(found == 0))
-        # Five standard errors of a share.
-        assert abs(off - share) < 5 * math.sqrt(share * (1 - share) / found.size)
+        # Five standard errors of a fraction.
+        assert abs(off - fraction) < 5 * math.sqrt(fraction * (1 - fraction) / found.size)
 
 
 def test_dropout_follows_its_generator_alone() -> None:
-    network = Network((20, 30, 2), ACTIVATIONS["relu"](), dropout=0.5)
+    network = Network((20, 30, 2), Relu(), dropout=0.5)
     first, again, other = (dropped(network, seed)[1].copy() for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -285,10 +292,8 @@ def test_dropout_follows_its_generator_alone() -> None:
 
 def test_dropout_leaves_prediction_alone() -> None:
     theta, images, _ = case((5, 4, 3))
-    plain = Network((5, 4, 3), ACTIVATIONS["relu"](), dtype=np.float64)
-    dropping = Network(
-        (5, 4, 3), ACTIVATIONS["relu"](), dropout=0.5, input_dropout=0.5, dtype=np.float64
-    )
+    plain = Network((5, 4, 3), Relu(), dtype=np.float64)
+    dropping = Network((5, 4, 3), Relu(), dropout=0.5, input_dropout=0.5, dtype=np.float64)
     expected = plain.probabilities(theta, images)
     assert np.array_equal(dropping.probabilities(theta, images), expected)
 
@@ -296,8 +301,43 @@ def test_dropout_leaves_prediction_alone() -> None:
 @pytest.mark.parametrize("value", [-0.1, 1.0, math.nan])
 @pytest.mark.parametrize("name", ["dropout", "input_dropout"])
 def test_a_dropout_outside_its_range_is_refused(name: str, value: float) -> None:
-    with pytest.raises(ValueError, match=rf"^{name} must be in \[0, 1\), got {value}"):
-        Network((5, 4, 3), ACTIVATIONS["relu"](), **{name: value})
+    with pytest.raises(RangeError, match=rf"^{name} must be in \[0, 1\), got {value}"):
+        Network((5, 4, 3), Relu(), **{name: value})
+    with pytest.raises(RangeError, match=rf"^{name} must be in \[0, 1\), got {value}"):
+        spec(**{name: value})
+
+
+# Specification
+
+
+def spec(**changes: Any) -> NetworkSpec:
+    plain = {"hidden": [4, 3], "activation": Tanh(), "initializer": HeNormal(), "dropout": 0.0,
+             "input_dropout": 0.0, "dtype": "float32"}  # fmt: skip
+    return NetworkSpec(**plain | changes)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_specification_builds_its_network_for_the_data(dtype: str) -> None:
+    network = spec(dropout=0.3, input_dropout=0.2, dtype=dtype).build(5, 2, 1 / 255, -0.5)
+    assert network.widths == (5, 4, 3, 2)
+    assert network.activation == Tanh()
+    assert network.dropout == [0.2, 0.3, 0.3]
+    assert (network.scale, network.shift, network.dtype) == (1 / 255, -0.5, dtype)
+
+
+def test_a_specification_without_hidden_layers_is_softmax_regression() -> None:
+    assert spec(hidden=[]).build(5, 2, 1.0, 0.0).widths == (5, 2)
+
+
+@pytest.mark.parametrize("hidden", [[0], [4, -1], [65_537], [4.0], ["4"]])
+def test_hidden_widths_outside_their_range_are_refused(hidden: list[Any]) -> None:
+    with pytest.raises(RangeError, match=r"^hidden must be a list of whole numbers from 1"):
+        spec(hidden=hidden)
+
+
+def test_another_type_of_numbers_is_refused() -> None:
+    with pytest.raises(RangeError, match=r"^dtype must be float32 or float64, got float16$"):
+        spec(dtype="float16")
 
 
 # Peers
@@ -329,7 +369,7 @@ def test_loss_and_gradient_are_those_of_scikit_learn(
     theta = parameters()
     peer.partial_fit(images, labels)
     expected = (theta - parameters()) / lr
-    network = Network(widths, ACTIVATIONS[activation](), dtype=np.float64)
+    network = Network(widths, ACTIVATIONS[activation].value, dtype=np.float64)
     # Its penalty is alpha/2 · Σw², divided by the number of samples.
     loss, gradient = Loss(network, images, np.eye(3)[labels], (0.0, alpha / SAMPLES))(theta)
     # A difference of parameters near 1, divided by lr, keeps 2⁻⁵²/lr; it clips log's argument.
@@ -337,12 +377,23 @@ def test_loss_and_gradient_are_those_of_scikit_learn(
     np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-14)
 
 
+JAX: dict[str, Callable[[Any, Any], Any]] = {
+    "sigmoid": lambda nn, z: nn.sigmoid(z),
+    "tanh": lambda nn, z: nn.tanh(z),
+    "relu": lambda nn, z: nn.relu(z),
+    "leaky_relu": lambda nn, z: nn.leaky_relu(z),
+    "elu": lambda nn, z: nn.elu(z),
+    "gelu": lambda nn, z: nn.gelu(z, approximate=True),
+    "silu": lambda nn, z: nn.silu(z),
+    "softplus": lambda nn, z: nn.softplus(z),
+}
+
+
 @pytest.mark.peers
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", JAX)
 def test_loss_and_gradient_are_those_of_jax(activation: str) -> None:
     jax = pytest.importorskip("jax")
-    functions = {"gelu": lambda z: jax.nn.gelu(z, approximate=True)}
-    function = functions.get(activation, getattr(jax.nn, activation))
+    function = partial(JAX[activation], jax.nn)
     widths = (5, 4, 3, 3)
     theta, images, labels = case(widths, np.float32)
     targets = target_table(3, 0.1)[labels]
@@ -354,12 +405,12 @@ def test_loss_and_gradient_are_those_of_jax(activation: str) -> None:
         logits = x @ layers[-1][0] + layers[-1][1]
         return -(targets * jax.nn.log_softmax(logits)).sum() / SAMPLES
 
-    network = Network(widths, ACTIVATIONS[activation]())
+    network = Network(widths, ACTIVATIONS[activation].value)
     layers = [(layer.weight, layer.bias) for layer in network.layout.layers(theta)]
-    expected, slopes = jax.value_and_grad(loss_of)(layers)
+    expected, gradients = jax.value_and_grad(loss_of)(layers)
     loss, gradient = Loss(network, images, targets)(theta)
     # Some twenty roundings of 2⁻²⁴ on numbers up to 3.
     assert loss == pytest.approx(float(expected), abs=4e-6)
-    for layer, (weight, bias) in zip(network.layout.layers(gradient), slopes, strict=True):
+    for layer, (weight, bias) in zip(network.layout.layers(gradient), gradients, strict=True):
         np.testing.assert_allclose(layer.weight, weight, rtol=0, atol=4e-6)
         np.testing.assert_allclose(layer.bias, bias, rtol=0, atol=4e-6)

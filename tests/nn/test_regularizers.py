@@ -45,7 +45,7 @@ def test_a_penalty_leaves_the_parameters_alone() -> None:
     assert np.array_equal(theta, THETA)
 
 
-def test_decay_shrinks_weights_by_its_share_and_no_bias() -> None:
+def test_decay_shrinks_weights_by_its_fraction_and_no_bias() -> None:
     theta, theta_layers = layers()
     decay(theta_layers, 0.25)
     assert np.array_equal(theta, np.where(WEIGHTS, 0.75 * THETA, THETA))  # exact in binary

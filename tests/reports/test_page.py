@@ -5,21 +5,21 @@ from pathlib import Path
 import pytest
 
 from perceptune.errors import UserError
-from perceptune.reports.page import published, table
+from perceptune.reports.page import mean_and_sd, published, table
 
 
-def _publish(folder: Path, text: str, *pictures: str) -> None:
+def _publish(folder: Path, text: str, *figures: str) -> None:
     with published(folder) as page:
         page.add(text)
-        for name in pictures:
-            page.picture(name, "a picture").write_bytes(b"png")
+        for name in figures:
+            page.figure(name, "a figure").write_bytes(b"png")
 
 
 def test_a_page_replaces_an_earlier_one_and_leaves_none_of_its_files(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "page"
     _publish(folder, "# One", "old")
     _publish(folder, "# Two", "new")
-    assert (folder / "README.md").read_text().startswith("# Two\n\n![a picture](new.png)\n")
+    assert (folder / "README.md").read_text().startswith("# Two\n\n![a figure](new.png)\n")
     assert {path.name for path in folder.iterdir()} == {"README.md", "new.png"}
     assert [path.name for path in folder.parent.iterdir()] == ["page"]
 
@@ -62,3 +62,9 @@ def test_no_page_is_written_where_a_file_is(tmp_path: Path) -> None:
 def test_a_bar_in_a_cell_does_not_end_it() -> None:
     lines = table(["name", "value"], [["a|b", 1]]).splitlines()
     assert lines == ["| name | value |", "| --- | ---: |", "| a\\|b | 1 |"]
+
+
+def test_a_mean_stands_with_its_sample_standard_deviation() -> None:
+    assert mean_and_sd([0.25]) == "0.2500 (n = 1)"
+    assert mean_and_sd([0.25, 0.75]) == "0.5000 ± 0.3536 (n = 2)"  # √(2 · 0.25²)
+    assert mean_and_sd([0.25, 0.75], percent=True) == "50.00% ± 35.36 (n = 2)"

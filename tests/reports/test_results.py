@@ -7,15 +7,15 @@ import pytest
 
 from perceptune.errors import UserError
 from perceptune.reports.results import gather, rows
-from perceptune.tracking.reading import Record
+from perceptune.tracking.reading import RunRecord
 
 
-def _run(number: int, accuracy: float | None, **changed: Any) -> Record:
+def _run(number: int, accuracy: float | None, **changed: Any) -> RunRecord:
     metrics = {} if accuracy is None else {"test/accuracy": accuracy, "fit_seconds": 30.0}
     params = {"data.name": "mnist", "model.hidden": "[128, 64]", "model.activation": "relu"}
     params |= {"model.parameters": "109386", "seed": str(number)} | changed.pop("params", {})
     plain = {"name": f"adam lr=0.001 seed={number}", "status": "FINISHED", "parent": None}
-    return Record(
+    return RunRecord(
         **{"id": str(number), **plain, "params": params, "metrics": metrics, "tags": {}} | changed
     )
 
@@ -24,14 +24,14 @@ PARENT = _run(9, None, name="ann", tags={"kind": "repeats", "preset": "ann_128_6
 SCORES = (0.98, 0.982, 0.987)
 
 
-def test_seeds_of_one_parent_are_one_row_with_their_sample_deviation() -> None:
+def test_seeds_of_one_parent_are_one_row_with_their_sample_sd() -> None:
     runs = [PARENT, *(_run(seed, score, parent="9") for seed, score in enumerate(SCORES))]
     [result] = gather(runs)
     assert result.name == "ann_128_64"
     assert result.parameters == 109_386
     columns, [row] = rows([result])
-    mean, deviation = statistics.mean(SCORES), statistics.stdev(SCORES)
-    assert row[columns.index("test accuracy")] == f"{mean:.2%} ± {100 * deviation:.2f} (n = 3)"
+    mean, sd = statistics.mean(SCORES), statistics.stdev(SCORES)
+    assert row[columns.index("test accuracy")] == f"{mean:.2%} ± {100 * sd:.2f} (n = 3)"
     assert row[columns.index("minutes")] == "0.50"
     assert row[columns.index("network")] == "128-64 relu"
 
@@ -45,13 +45,6 @@ def test_other_settings_and_other_parents_are_other_rows() -> None:
     assert [len(result.accuracies) for result in found] == [3, 1, 1]
     assert [result.name for result in found] == ["adam lr=0.001"] * 3
     assert rows(found)[1][1][4] == "91.00% (n = 1)"
-
-
-def test_what_the_source_of_a_preset_reports_stands_beside_ours() -> None:
-    preset = _run(0, 0.98, tags={"reported": "95–98 %"})
-    columns, cells = rows(gather([preset, _run(1, 0.97, params={"model.activation": "tanh"})]))
-    assert [row[columns.index("its source reports")] for row in cells] == ["95–98 %", "–"]
-    assert "its source reports" not in rows(gather([_run(1, 0.97)]))[0]
 
 
 def test_runs_started_one_by_one_are_one_row_and_of_a_seed_the_latest_counts() -> None:

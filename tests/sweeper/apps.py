@@ -9,6 +9,7 @@ from typing import Any
 
 import optuna
 import psutil
+from hydra import version
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
@@ -154,6 +155,7 @@ class Sweeps:
     def __call__(self, task: Callable[[Any], Any], *overrides: str) -> Any:
         """Run the sweep; returns what `optimization_results.yaml` holds."""
         GlobalHydra.instance().clear()
+        version.setbase(None)  # as `hydra.main(version_base=None)`
         hydra = Hydra.create_main_hydra_file_or_module(
             str(self.folder / "app.py"), None, "conf", "app"
         )

@@ -1,15 +1,15 @@
-"""Our own `nn.fit`, a pass at a time."""
+"""Our own `nn.fit`, an epoch at a time."""
 
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from perceptune.backends import Backend
+from perceptune.backends.backend import Backend
 from perceptune.data.split import Part
 from perceptune.nn.fit import fit
 from perceptune.nn.layout import Array
-from perceptune.training import Training
+from perceptune.runs.training import Training
 
 
 class _AsGiven(np.random.Generator):
@@ -24,15 +24,15 @@ class NumpyBackend:
 
     def __init__(self, training: Training) -> None:
         self._training = training
-        self._recipe = replace(training.config.recipe(), metrics_every=1)
-        self._state = training.state
-        self._state.order = _AsGiven(np.random.PCG64(0))
+        self._recipe = replace(training.config.recipe, metrics_every=1)
+        # The same arrays as the training's, which draws the order itself.
+        self._state = replace(training.state, order=_AsGiven(np.random.PCG64(0)))
         self._seen = 0
 
-    def one_pass(self, order: Array) -> float:
+    def run_epoch(self, order: Array) -> float:
         """See `Backend`."""
         whole = self._training.parts.train
-        # Schedules look at the epoch; parts of a pass do not make one.
+        # Schedules look at the epoch; a few batches do not make one.
         self._state.epoch = self._seen // len(whole)
         part = Part(whole.images, whole.labels, whole.rows[order])
         record = next(fit(self._training.network, self._state, self._recipe, part))
@@ -44,6 +44,4 @@ class NumpyBackend:
         return self._state.weights
 
 
-def build(training: Training) -> Backend:
-    """See `backends.build`."""
-    return NumpyBackend(training)
+build: type[Backend] = NumpyBackend

@@ -1,155 +1,182 @@
 """One backend's training in a process of its own: `python -m perceptune.backends.process FOLDER`.
 
-Reads `job.json` in the folder and leaves `result.json`, `best.npz` and `parity.npz` there. Alone in
-its process a library pays for its own import, and its memory is its own.
+Reads `job.json` in the folder and leaves `result.json` and `best.npz` there. Alone in its process a
+library pays for its own import, and its memory is its own.
 """
 
 import json
 import math
+import re
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 
-from perceptune import backends
+from optuna_joblib_sweeper import CurrentTrial
+from perceptune.backends.backend import Backend, batch_size, build
+from perceptune.backends.specs import spec_of
+from perceptune.config import Config, parse
+from perceptune.nn.checkpoint import save_network
+from perceptune.nn.fit import Epoch, evaluate
 from perceptune.nn.layout import Array
+from perceptune.runs.loop import run_epochs
+from perceptune.runs.results import metadata
+from perceptune.runs.training import Training, start
+from perceptune.tracking.runs import FolderRun
+
+JOB, RESULT, WEIGHTS = "job.json", "result.json", "best.npz"
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a process is asked for.
+    """The work of one process.
 
     Attributes:
-        backend: one of `backends.NAMES`.
-        config: the whole configuration, as plain dicts.
-        started: when the process was asked for, in seconds since 1970.
-        parity_steps: how many first steps to repeat, and to leave the losses and weights of.
-        train: whether to train at all; if not, only those steps are made.
+        backend: one of `specs.NAMES`.
+        settings: those of the configuration, as nested plain values.
+        started: when the process was started, in seconds since 1970.
+        parity_steps: number of first steps to compare with float64; 0: no parity.
     """
 
     backend: str
-    config: dict[str, Any]
+    settings: dict[str, Any]
     started: float
     parity_steps: int
-    train: bool = True
 
-    def save(self, folder: Path) -> None:
-        """Write it where `main` looks."""
-        (folder / "job.json").write_text(json.dumps(asdict(self)))
+
+@dataclass(frozen=True)
+class BackendResult:
+    """The result of one training by a backend.
+
+    Attributes:
+        history: each epoch's measurements by metric name, with its `epoch`; `train/accuracy` is
+            not a number.
+        metrics: the final numbers, by metric name.
+        versions: of the packages it was made with.
+    """
+
+    history: list[dict[str, float]]
+    metrics: dict[str, float]
+    versions: dict[str, str]
 
 
 def main(folder: Path) -> None:
-    """Do the job that lies in `folder`."""
-    job = Job(**json.loads((folder / "job.json").read_text()))
-    if job.train:
-        result = _train(job, folder)
-        (folder / "result.json").write_text(json.dumps(result))
-    if job.parity_steps:
-        losses, theta = _first_steps(job)
-        np.savez(folder / "parity.npz", losses=losses, theta=theta)
+    """Do the job in `folder`."""
+    job = Job(**json.loads((folder / JOB).read_text()))
+    (folder / RESULT).write_text(json.dumps(asdict(train(job, folder))))
 
 
-def _train(job: Job, folder: Path) -> dict[str, Any]:
-    """Train to the end; what was measured on the way.
-
-    Our own `evaluate` looks at everybody's weights, outside the time that is taken.
-    """
-    from perceptune.nn.fit import Epoch, evaluate
-
-    training = _start(job)
-    network, parts, best = training.network, training.parts, training.best
-    order = training.state.order
-    backend = backends.build(job.backend, training)
+def train(job: Job, folder: Path) -> BackendResult:
+    """Train to the end, leave the best weights in `folder`, and measure."""
+    config = parse(job.settings).changed(**{"train.checkpoint_seconds": None})
+    training = start(config, [])
+    backend = build(job.backend, training)
     startup_seconds = time.time() - job.started
-    epochs, evaluation_seconds, recipe = [], 0.0, training.config.recipe()
-    for number in range(1, recipe.epochs + 1):
-        rows = order.permutation(len(parts.train))
-        began = time.perf_counter()
-        loss = backend.one_pass(rows)
-        seconds = time.perf_counter() - began
-        theta = backend.theta()
-        val_loss, val_accuracy = None, None
-        if parts.validation:
-            val_loss, val_accuracy = evaluate(network, theta, parts.validation)
-        # Ours counts right answers in each step; the others are spared that.
-        record = Epoch(
-            number, loss, math.nan, val_loss, val_accuracy, recipe.lr, seconds, len(rows)
-        )
-        if not record.finite:
-            raise FloatingPointError(f"the training diverged in epoch {number}: loss {loss}")
-        best.offer(record, theta)
-        epochs.append(asdict(record))
-        evaluation_seconds += time.perf_counter() - began - seconds
-    total_seconds = time.time() - job.started - evaluation_seconds
-    memory = peak_memory()
-    test_loss, test_accuracy = evaluate(network, best.theta, parts.test)
-    _keep_weights(training, folder / "best.npz")
-    return {
-        "epochs": epochs,
-        "best_epoch": best.epoch,
-        "startup_seconds": startup_seconds,
-        "total_seconds": total_seconds,
-        "peak_bytes": memory,
-        "test/loss": test_loss,
-        "test/accuracy": test_accuracy,
-        "versions": _versions(job.backend),
-    }
+    epochs = partial(_epochs, backend)
+    run_epochs([training], FolderRun(folder), CurrentTrial(), lambda record: {}, epochs)
+    peak = peak_memory()
+    metrics = _times(training, startup_seconds) | _scores(training)
+    if peak is not None:
+        metrics["peak_megabytes"] = peak / 1e6
+    if job.parity_steps:
+        exact = first_steps("numpy", config.changed(**{"model.dtype": "float64"}), job.parity_steps)
+        metrics |= differ(first_steps(job.backend, config, job.parity_steps), exact)
+    save_network(folder / WEIGHTS, training.network, training.best.theta, metadata(training))
+    packages = ("numpy", *spec_of(job.backend).packages)
+    return BackendResult(training.history, metrics, {name: version(name) for name in packages})
 
 
-def _keep_weights(training: Any, path: Path) -> None:
-    """Write the best weights as a run's own; `perceptune evaluate` reads them."""
-    from perceptune.conclusion import notes
-    from perceptune.nn.checkpoint import save_network
+def first_steps(name: str, config: Config, count: int) -> tuple[Array, Array]:
+    """The first `count` steps of backend `name`, or all if there are fewer.
 
-    save_network(path, training.network, training.best.theta, notes(training))
-
-
-def _start(job: Job) -> Any:
-    from omegaconf import OmegaConf
-
-    from perceptune.config import parse
-    from perceptune.training import start
-
-    return start(parse(OmegaConf.create(job.config)), [])
-
-
-def _first_steps(job: Job) -> tuple[Array, Array]:
-    """Losses (steps,) of the first batches, each before its step, and the weights after all."""
-    training = _start(job)
-    order, size = training.state.order, backends.batch_size(training)
-    backend = backends.build(job.backend, training)
-    batches = _batches(order, len(training.parts.train), size, training.config.train.epochs)
-    losses = [backend.one_pass(rows) for rows in islice(batches, job.parity_steps)]
+    Returns:
+        (steps,) the loss of each batch, before its own step, and (size,) the weights after all.
+    """
+    training = start(config, [])
+    backend = build(name, training)
+    losses = [backend.run_epoch(rows) for rows in islice(_batches(training), count)]
     return np.array(losses), backend.theta()
 
 
-def _batches(order: np.random.Generator, count: int, size: int, epochs: int) -> Iterator[Array]:
-    for _ in range(epochs):
-        rows = order.permutation(count)
-        for start in range(0, count, size):
-            yield rows[start : start + size]
+def differ(ours: tuple[Array, Array], exact: tuple[Array, Array]) -> dict[str, float]:
+    """The largest relative difference of a loss, and of a weight beside the largest weight.
+
+    Both arguments are as `first_steps` returns them.
+    """
+    losses, weights = (np.abs(mine - right) for mine, right in zip(ours, exact, strict=True))
+    exact_losses, exact_weights = map(np.abs, exact)
+    return {
+        "parity/loss": float((losses / exact_losses).max()),
+        "parity/weights": float(weights.max() / exact_weights.max()),
+    }
 
 
 def peak_memory() -> int | None:
     """The most bytes this process has held so far, pages shared with others included."""
-    # Not getrusage: its peak begins with that of the process that started this one.
+    # Not psutil: it knows the peak on Windows alone. Not getrusage: its peak begins with that of
+    # the process that started this one.
     with suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
+        found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+        return int(found[1]) * 1024 if found else None
     return None
 
 
-def _versions(name: str) -> dict[str, str]:
-    from importlib.metadata import version
+def _epochs(backend: Backend, training: Training) -> Iterator[Epoch]:
+    """The epochs of `backend`; its weights are evaluated by `nn.fit`, outside the seconds."""
+    state, parts, lr = training.state, training.parts, training.config.recipe.lr
+    while not training.ended:
+        order = state.order.permutation(len(parts.train))
+        started = time.perf_counter()
+        loss = backend.run_epoch(order)
+        seconds = time.perf_counter() - started
+        np.copyto(state.weights, backend.theta())
+        state.epoch += 1
+        validation: tuple[float | None, float | None] = (None, None)
+        if parts.validation is not None:
+            validation = evaluate(training.network, state.weights, parts.validation)
+        # Ours counts hits in each step; the others are spared that.
+        yield Epoch(state.epoch, loss, math.nan, *validation, lr, seconds, len(order))
 
-    return {each: version(each) for each in ("numpy", *backends.kind_of(name).packages)}
+
+def _times(training: Training, startup_seconds: float) -> dict[str, float]:
+    """Durations by metric name; all are without evaluation."""
+    seconds = [record["epoch_seconds"] for record in training.history]
+    typical = median(seconds[1:] or seconds)  # libraries compile in the first
+    return {
+        "startup_seconds": startup_seconds,
+        "first_epoch_seconds": seconds[0],
+        "median_epoch_seconds": typical,
+        "samples_per_second": len(training.parts.train) / typical,
+        "fit_seconds": training.seconds,
+        "total_seconds": startup_seconds + training.seconds,
+    }
+
+
+def _scores(training: Training) -> dict[str, float]:
+    """Losses and accuracies by metric name; on the test set those of the best weights."""
+    best = training.best
+    loss, accuracy = evaluate(training.network, best.theta, training.parts.test)
+    scores = {"test/loss": loss, "test/accuracy": accuracy, "best/epoch": float(best.epoch)}
+    if "val/accuracy" in best.metrics:
+        scores["best/val_accuracy"] = best.metrics["val/accuracy"]
+    return scores | {"final_loss": training.history[-1]["train/loss"]}
+
+
+def _batches(training: Training) -> Iterator[Array]:
+    count, size = len(training.parts.train), batch_size(training)
+    for _ in range(training.config.recipe.epochs):
+        rows = training.state.order.permutation(count)
+        for first in range(0, count, size):
+            yield rows[first : first + size]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """scikit-learn's `MLPClassifier`, by one `partial_fit` an epoch.
 
 With `shuffle=False` one call goes over what it is given in batches, in order, and keeps the
-optimizer's memory; `fit` with `warm_start` would forget it each time.
+optimizer's state; `fit` with `warm_start` would forget it each time.
 """
 
 from typing import Any
@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from sklearn.neural_network import MLPClassifier
 
-from perceptune.backends import Backend, batch_size, samples
+from perceptune.backends.backend import Backend, batch_size, pack, samples, unsupported
 from perceptune.errors import UserError
+from perceptune.nn import activations as act
+from perceptune.nn import optimizers as opt
+from perceptune.nn.activations import Activation
 from perceptune.nn.layout import Array
-from perceptune.training import Training
-
-_ACTIVATIONS = {"sigmoid": "logistic"}  # where its name is another
+from perceptune.nn.recipe import Recipe
+from perceptune.runs.training import Training
 
 
 class SklearnBackend:
@@ -24,20 +26,15 @@ class SklearnBackend:
         network = training.network
         if network.widths[-1] < 3:
             raise UserError("sklearn: for two classes it has another loss; use more classes")
-        self._layout, self._batch = network.layout, batch_size(training)
+        self._network, self._batch = network, batch_size(training)
         self._images, self._labels = samples(training)
-        activation = training.config.model.activation
+        activation, solver = _activation(network.activation), _solver(training.config.recipe)
         self._model = MLPClassifier(
-            network.widths[1:-1],
-            activation=_ACTIVATIONS.get(activation, activation),
-            alpha=0.0,
-            batch_size=1,
-            shuffle=False,
-            **_solver(training.config.optimizer),
+            network.widths[1:-1], activation, alpha=0.0, batch_size=1, shuffle=False, **solver
         )
-        self._take_weights(training.state.theta)
+        self._set_weights(training.state.theta)
 
-    def one_pass(self, order: Array) -> float:
+    def run_epoch(self, order: Array) -> float:
         """See `Backend`."""
         self._model.batch_size = min(self._batch, len(order))
         self._model.partial_fit(self._images[order], self._labels[order])
@@ -45,39 +42,47 @@ class SklearnBackend:
 
     def theta(self) -> Array:
         """See `Backend`."""
-        theta = self._layout.empty(self._images.dtype)
         pairs = zip(self._model.coefs_, self._model.intercepts_, strict=True)
-        for layer, (weight, bias) in zip(self._layout.layers(theta), pairs, strict=True):
-            layer.weight[:], layer.bias[:] = weight, bias
-        return theta
+        return pack(self._network, [part for pair in pairs for part in pair])
 
-    def _take_weights(self, theta: Array) -> None:
-        """Its arrays come into being with a first step, which is then forgotten."""
-        model, classes = self._model, self._layout.widths[-1]
+    def _set_weights(self, theta: Array) -> None:
+        """Its arrays are made by a first step, which is then forgotten."""
+        model, classes = self._model, self._network.widths[-1]
         model.partial_fit(self._images[:1], self._labels[:1], classes=np.arange(classes))
-        for index, layer in enumerate(self._layout.layers(theta)):
+        for index, layer in enumerate(self._network.layout.layers(theta)):
             model.coefs_[index][:], model.intercepts_[index][:] = layer.weight, layer.bias
         del model._optimizer  # the next step makes a fresh one
 
 
-def _solver(optimizer: dict[str, Any]) -> dict[str, Any]:
+def _activation(activation: Activation) -> str:
+    match activation:
+        case act.Sigmoid():
+            return "logistic"
+        case act.Tanh():
+            return "tanh"
+        case act.Relu():
+            return "relu"
+    raise unsupported(activation)
+
+
+def _solver(recipe: Recipe) -> dict[str, Any]:
     """Its arguments for our optimizer.
 
     Its Adam adds ε to √v before, not after, the correction by 1 - β₂ᵗ. So its ε counts √(1 - β₂ᵗ)
     times as much as ours; there is no argument for that.
     """
-    if optimizer["name"] == "adam":
-        own = {"beta_1": "beta1", "beta_2": "beta2", "epsilon": "eps"}
-        options = {theirs: optimizer[ours] for theirs, ours in own.items()}
-        return {"solver": "adam", "learning_rate_init": optimizer["lr"], **options}
-    return {
-        "solver": "sgd",
-        "learning_rate_init": optimizer["lr"],
-        "momentum": optimizer.get("momentum", 0.0),
-        "nesterovs_momentum": optimizer["name"] == "nesterov",
-    }
+    sgd = {"solver": "sgd", "learning_rate_init": recipe.lr}
+    match recipe.optimizer:
+        case opt.Sgd():
+            return sgd | {"momentum": 0.0}
+        case opt.Momentum(momentum):
+            return sgd | {"momentum": momentum, "nesterovs_momentum": False}
+        case opt.Nesterov(momentum):
+            return sgd | {"momentum": momentum, "nesterovs_momentum": True}
+        case opt.Adam(beta1, beta2, eps):
+            betas = {"beta_1": beta1, "beta_2": beta2, "epsilon": eps}
+            return sgd | {"solver": "adam", **betas}
+    raise unsupported(recipe.optimizer)
 
 
-def build(training: Training) -> Backend:
-    """See `backends.build`."""
-    return SklearnBackend(training)
+build: type[Backend] = SklearnBackend

@@ -4,7 +4,6 @@ All samples are one tensor, scaled once: no `DataLoader`, whose workers and coll
 than such a step. Optimizers are fused where the CPU has a fused one, else `foreach`.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,16 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from perceptune.backends import Backend, batch_size, samples
-from perceptune.nn.layout import Array
-from perceptune.training import Training
+from perceptune.backends.backend import Backend, batch_size, function_of, pack, samples, unsupported
+from perceptune.nn import optimizers as opt
+from perceptune.nn.layout import Array, Layer
+from perceptune.nn.recipe import Recipe
+from perceptune.runs.training import Training
 
 
 class TorchBackend:
-    """An `nn.Sequential` of our widths that starts from our weights.
+    """Linear layers of our widths that start from our weights.
 
     Args:
-        training: what is to be trained.
+        training: what to train.
         compiled: forward and backward pass by `torch.compile`.
     """
 
@@ -29,14 +30,15 @@ class TorchBackend:
         torch.set_num_threads(training.config.threads)
         images, labels = samples(training)
         self._images, self._labels = torch.from_numpy(images), torch.from_numpy(labels)
-        self._layout, self._batch = training.network.layout, batch_size(training)
-        self._model = _network(training, self._images.dtype)
-        self._optimizer = _optimizer(training.config.optimizer, self._model.parameters())
-        self._loss: Callable[[Tensor, Tensor], Tensor] = self._eager_loss
-        if compiled:
-            self._loss = torch.compile(self._eager_loss, dynamic=False)
+        self._network, self._batch = training.network, batch_size(training)
+        layers = self._network.layout.layers(training.state.theta)
+        self._linears = nn.ModuleList([_linear(layer) for layer in layers])
+        self._activation = function_of(self._network.activation, functional, approximate="tanh")
+        self._optimizer = _optimizer(training.config.recipe, self._linears.parameters())
+        eager = self._eager_loss
+        self._loss = torch.compile(eager, dynamic=False) if compiled else eager
 
-    def one_pass(self, order: Array) -> float:
+    def run_epoch(self, order: Array) -> float:
         """See `Backend`."""
         total = torch.zeros((), dtype=self._images.dtype)
         for rows in torch.from_numpy(order).split(self._batch):
@@ -51,68 +53,44 @@ class TorchBackend:
 
     def theta(self) -> Array:
         """See `Backend`."""
-        theta = self._layout.empty(self._images.numpy().dtype)
-        for layer, linear in zip(self._layout.layers(theta), _linears(self._model), strict=True):
-            layer.weight[:] = linear.weight.detach().numpy().T
-            layer.bias[:] = linear.bias.detach().numpy()
-        return theta
+        weights = [parameter.detach().numpy().T for parameter in self._linears.parameters()]
+        return pack(self._network, weights)
 
     def _eager_loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        return functional.cross_entropy(self._model(images), labels)
+        *hidden, output = self._linears
+        for linear in hidden:
+            images = self._activation(linear(images))
+        return functional.cross_entropy(output(images), labels)
 
 
-def _network(training: Training, dtype: torch.dtype) -> nn.Sequential:
-    layers = training.network.layout.layers(training.state.theta)
-    parts: list[nn.Module] = []
-    for index, layer in enumerate(layers):
-        linear = nn.Linear(*layer.weight.shape, dtype=dtype)
-        with torch.no_grad():
-            # Copies: our θ goes on to be somebody else's start.
-            linear.weight.copy_(torch.from_numpy(np.ascontiguousarray(layer.weight.T)))
-            linear.bias.copy_(torch.from_numpy(layer.bias))
-        parts += [linear] if index == len(layers) - 1 else [linear, _activation(training)]
-    return nn.Sequential(*parts)
+def _linear(layer: Layer) -> nn.Linear:
+    linear = nn.Linear(*layer.weight.shape, dtype=torch.from_numpy(layer.weight).dtype)
+    with torch.no_grad():
+        # Copies: our θ goes on to hold what is evaluated.
+        linear.weight.copy_(torch.from_numpy(np.ascontiguousarray(layer.weight.T)))
+        linear.bias.copy_(torch.from_numpy(layer.bias))
+    return linear
 
 
-def _linears(model: nn.Sequential) -> list[nn.Linear]:
-    return [part for part in model if isinstance(part, nn.Linear)]
-
-
-def _activation(training: Training) -> nn.Module:
-    model = training.config.model
-    table: dict[str, nn.Module] = {
-        "sigmoid": nn.Sigmoid(),
-        "tanh": nn.Tanh(),
-        "relu": nn.ReLU(),
-        "leaky_relu": nn.LeakyReLU(model.negative_slope),
-        "elu": nn.ELU(model.alpha),
-        "gelu": nn.GELU(approximate="tanh"),
-        "silu": nn.SiLU(),
-        "softplus": nn.Softplus(),
-    }
-    return table[model.activation]
-
-
-def _optimizer(options: dict[str, Any], parameters: Any) -> torch.optim.Optimizer:
+def _optimizer(recipe: Recipe, parameters: Any) -> torch.optim.Optimizer:
     """Ours follow PyTorch's forms, so every number means the same."""
-    name, lr = options["name"], options["lr"]
-    if name in ("sgd", "momentum", "nesterov"):
-        momentum = options.get("momentum", 0.0)
-        return torch.optim.SGD(
-            parameters, lr, momentum=momentum, nesterov=name == "nesterov", fused=True
-        )
-    eps = options["eps"]
-    if name == "rmsprop":
-        return torch.optim.RMSprop(parameters, lr, alpha=options["decay"], eps=eps, foreach=True)
-    if name == "adagrad":
-        return torch.optim.Adagrad(parameters, lr, eps=eps, fused=True)
-    betas = (options["beta1"], options["beta2"])
-    if name == "adamw":
-        decay = options["weight_decay"]
-        return torch.optim.AdamW(parameters, lr, betas, eps, weight_decay=decay, fused=True)
-    return torch.optim.Adam(parameters, lr, betas, eps, fused=True)
+    lr, optim = recipe.lr, torch.optim
+    match recipe.optimizer:
+        case opt.Sgd():
+            return optim.SGD(parameters, lr, fused=True)
+        case opt.Momentum(momentum):
+            return optim.SGD(parameters, lr, momentum, fused=True)
+        case opt.Nesterov(momentum):
+            return optim.SGD(parameters, lr, momentum, nesterov=True, fused=True)
+        case opt.RmsProp(decay, eps):
+            return optim.RMSprop(parameters, lr, decay, eps, foreach=True)
+        case opt.AdaGrad(eps):
+            return optim.Adagrad(parameters, lr, eps=eps, fused=True)
+        case opt.Adam(beta1, beta2, eps):
+            return optim.Adam(parameters, lr, (beta1, beta2), eps, fused=True)
+        case opt.AdamW(beta1, beta2, eps, weight_decay):
+            return optim.AdamW(parameters, lr, (beta1, beta2), eps, weight_decay, fused=True)
+    raise unsupported(recipe.optimizer)
 
 
-def build(training: Training, compiled: bool = False) -> Backend:
-    """See `backends.build`."""
-    return TorchBackend(training, compiled)
+build: type[Backend] = TorchBackend

@@ -1,24 +1,29 @@
-"""`perceptune evaluate`: how good networks are on a test set, on the terminal and in MLflow."""
+"""`perceptune evaluate MODEL [MODEL …] [OVERRIDE …]`: scores on a test set, printed and recorded.
+
+Of several models the mean of their probabilities is scored.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from perceptune import exhibits, paths, saved
-from perceptune.config import Config, parse
+from perceptune import app, networks
+from perceptune.config import Config
+from perceptune.data import sources
 from perceptune.data.split import split
 from perceptune.errors import UserError
 from perceptune.evaluation import confused_pairs
 from perceptune.nn.checkpoint import SavedNetwork
+from perceptune.runs.results import Predictions, log_predictions
+from perceptune.terminal import print_table
 from perceptune.tracking.lifecycle import open_run
-from perceptune.tracking.store import Place
-from perceptune.training import load_data
+from perceptune.tracking.store import ExperimentRef
 
 _USAGE = "usage: perceptune evaluate MODEL [MODEL ...] [OVERRIDE ...]"
 _PAIRS = 5
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Evaluate, print and record; several models are asked together.
+    """Evaluate, print and record.
 
     Raises:
         UserError: no such model or data, or they do not fit together.
@@ -27,31 +32,23 @@ def main(arguments: Sequence[str]) -> None:
     names = [word for word in arguments if word not in overrides]
     if not names or any(name.startswith("-") for name in names):
         raise UserError(_USAGE)
-    store = compose([word for word in overrides if word.startswith("tracking.")]).tracking.uri
-    networks = [saved.load(name, store) for name in names]
-    saved.refuse_mixture(networks, names)
-    config = compose([*_own_data(networks[0], overrides), *overrides])
-    said = _ask(config, networks, names)
-    metrics = said.metrics("test")
-    _print(said, metrics)
+    where = app.compose([word for word in overrides if word.startswith("tracking.")]).tracking
+    found = [networks.load(name, where.uri) for name in names]
+    networks.refuse_mixture(found, names)
+    config = app.compose([*_own_data(found[0], overrides), *overrides])
+    predictions = _predict(config, found, names)
+    metrics = predictions.metrics("test")
+    _print(predictions, metrics)
     if config.tracking.enabled:
-        _record(config, said, metrics, names)
-
-
-def compose(overrides: Sequence[str]) -> Config:
-    """The configuration, as `perceptune train` would have it."""
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-
-    paths.register_resolvers()
-    with initialize_config_dir(str(paths.root() / "conf"), version_base="1.3"):
-        return parse(hydra_compose("config", list(overrides)))
+        _record(config, predictions, metrics, names)
 
 
 def _own_data(network: SavedNetwork, overrides: Sequence[str]) -> list[str]:
-    """Where no data is named, what the network was trained on; the split that it knows, so
-    that none of its training samples is taken for a test."""
-    data = network.notes.get("data", {})
+    """Overrides for the data that the network was trained on, unless other data is named.
+
+    With the split that it was trained with, so that none of its training samples is tested.
+    """
+    data = network.metadata.get("data", {})
     own = []
     if not any(word.startswith("data=") for word in overrides) and data.get("name"):
         own.append(f"data={data['name']}")
@@ -60,36 +57,33 @@ def _own_data(network: SavedNetwork, overrides: Sequence[str]) -> list[str]:
     return own
 
 
-def _ask(
-    config: Config, networks: Sequence[SavedNetwork], names: Sequence[str]
-) -> exhibits.Predictions:
-    settings = config.data
-    data = load_data(settings)
-    test = split(data, validation=0, seed=settings.split_seed).test
-    notes = networks[0].notes
-    if tuple(notes["shape"]) != tuple(data.shape):
+def _predict(config: Config, found: Sequence[SavedNetwork], names: Sequence[str]) -> Predictions:
+    data = sources.load(config.data)
+    test = split(data, validation=0, seed=config.data.split_seed).test
+    metadata = found[0].metadata
+    if tuple(metadata["shape"]) != tuple(data.shape):
         raise UserError(
-            f"{names[0]} takes images of {_by(notes['shape'])} pixels, data={data.name} has "
+            f"{names[0]} takes images of {_by(metadata['shape'])} pixels, data={data.name} has "
             f"{_by(data.shape)}; choose other data"
         )
-    if len(notes["classes"]) != len(data.classes):
+    if len(metadata["classes"]) != len(data.classes):
         raise UserError(
-            f"{names[0]} knows {len(notes['classes'])} classes, data={data.name} has "
+            f"{names[0]} has {len(metadata['classes'])} classes, data={data.name} has "
             f"{len(data.classes)}; choose other data"
         )
     if data.test_images is None:
-        _refuse_trained_on(data.digest, settings.split_seed, networks, names)
+        _refuse_trained_on(data.digest, config.data.split_seed, found, names)
     images = test.images[test.rows]
-    shares = saved.mean_probabilities(networks, images, data.pixel_max)
-    return exhibits.Predictions.of("test", test, data.shape, shares, data.classes)
+    probabilities = networks.mean_probabilities(found, images, data.pixel_max)
+    return Predictions.of("test", test, data, probabilities)
 
 
 def _refuse_trained_on(
-    digest: str, split_seed: int, networks: Sequence[SavedNetwork], names: Sequence[str]
+    digest: str, split_seed: int, found: Sequence[SavedNetwork], names: Sequence[str]
 ) -> None:
-    """Where the test part is drawn from the data, another draw holds training samples."""
-    for network, name in zip(networks, names, strict=True):
-        own = network.notes.get("data", {})
+    """Refuse a split that would test a network on its own training samples."""
+    for network, name in zip(found, names, strict=True):
+        own = network.metadata.get("data", {})
         if own.get("digest") == digest and own.get("split_seed") != split_seed:
             raise UserError(
                 f"data.split_seed={split_seed} would test {name} on samples that it was trained "
@@ -102,37 +96,34 @@ def _by(shape: Sequence[int]) -> str:
 
 
 def _record(
-    config: Config, said: exhibits.Predictions, metrics: dict[str, float], names: Sequence[str]
+    config: Config, predictions: Predictions, metrics: dict[str, float], names: Sequence[str]
 ) -> None:
-    place = Place(config.tracking.uri, config.tracking.experiment)
+    ref = ExperimentRef(config.tracking.uri, config.tracking.experiment)
     short = ", ".join(name[:12] if name.isalnum() else name for name in names)
     name = f"evaluate {short} on {config.data.name}"[:200]
-    with open_run(place, name=name, tags={"kind": "evaluation"}) as run:
+    with open_run(ref, name=name, tags={"kind": "evaluation"}) as run:
         run.log_params({"models": ", ".join(names), "data.name": config.data.name})
         run.log_metrics(metrics)
         if config.tracking.figures != "none":
-            exhibits.show(run, said)
+            log_predictions(run, predictions)
     print(f"         run  {run.id}  {name}")
 
 
-def _print(said: exhibits.Predictions, metrics: dict[str, float]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    scores = said.scores()
-    table = Table("class", box=None)
-    for column in ("precision", "recall", "F1", "samples"):
-        table.add_column(column, justify="right")
+def _print(predictions: Predictions, metrics: dict[str, float]) -> None:
+    scores, classes = predictions.scores(), predictions.classes
     counts = scores.confusion.sum(axis=1)
-    rows = zip(said.classes, scores.precision, scores.recall, scores.f1, counts, strict=True)
-    for name, precision, recall, f1, count in rows:
-        table.add_row(name, f"{precision:.4f}", f"{recall:.4f}", f"{f1:.4f}", f"{count:,}")
-    Console(highlight=False).print(table)
-    right, total = scores.confusion.trace(), len(said.labels)
+    rows = [
+        (name, f"{precision:.4f}", f"{recall:.4f}", f"{f1:.4f}", f"{count:,}")
+        for name, precision, recall, f1, count in zip(
+            classes, scores.precision, scores.recall, scores.f1, counts, strict=True
+        )
+    ]
+    print_table(["class", "precision", "recall", "F1", "samples"], rows, left=["class"])
+    right, total = scores.confusion.trace(), len(predictions.labels)
     print(f"    accuracy  {scores.accuracy:.4f}, {right:,} of {total:,} right")
     print(f"        loss  {scores.loss:.4f}, calibration error {metrics['test/ece']:.4f}")
     pairs = [
-        f"{said.classes[true]} → {said.classes[guess]} {count}×"
+        f"{classes[true]} → {classes[guess]} {count}×"
         for true, guess, count in confused_pairs(scores.confusion)[:_PAIRS]
     ]
     print(f"    mistaken  {', '.join(pairs) or 'nothing'}")

@@ -1,4 +1,4 @@
-"""`perceptune info`: what is installed, what the machine is, where data and store are."""
+"""`perceptune info`: versions, cores, BLAS and its kernel, where data and store are."""
 
 import os
 import platform
@@ -8,8 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import perceptune
-from perceptune import machine
-from perceptune.commands.parser import Parser
+from perceptune.terminal import Parser, console
+from perceptune.tracking import ownership
 
 _PACKAGES = ("numpy", "hydra-core", "mlflow", "optuna", "joblib")
 
@@ -17,7 +17,6 @@ _PACKAGES = ("numpy", "hydra-core", "mlflow", "optuna", "joblib")
 def main(arguments: list[str]) -> None:
     """Print it."""
     Parser("perceptune info", description=__doc__).parse_args(arguments)
-    from rich.console import Console
     from rich.table import Table
 
     grid = Table.grid(padding=(0, 2))
@@ -25,8 +24,7 @@ def main(arguments: list[str]) -> None:
     grid.add_column(overflow="fold")
     for label, value in [*_software(), *_hardware(), *_data(), *_store()]:
         grid.add_row(label, value)
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    console.print(grid, highlight=False, markup=False)
+    console().print(grid, markup=False)
 
 
 def _software() -> list[tuple[str, str]]:
@@ -38,13 +36,15 @@ def _software() -> list[tuple[str, str]]:
 
 
 def _hardware() -> list[tuple[str, str]]:
-    blas = machine.blas()
+    from joblib import cpu_count
+
+    blas = ownership.blas()
     rows = [
-        ("cores", str(len(os.sched_getaffinity(0)) if _has_affinity() else os.cpu_count())),
+        ("cores", str(cpu_count())),
         ("BLAS", f"{blas['library']} {blas['version']}, {blas['threads']} threads"),
         ("kernel", str(blas["kernel"])),
     ]
-    pins = machine.blas_pins()
+    pins = ownership.blas_pins()
     if pins:
         free = _kernel_without(pins)
         names = ", ".join(f"{name}={value}" for name, value in pins.items())
@@ -55,13 +55,9 @@ def _hardware() -> list[tuple[str, str]]:
     return rows
 
 
-def _has_affinity() -> bool:
-    return hasattr(os, "sched_getaffinity")
-
-
 def _kernel_without(pins: dict[str, str]) -> str:
     """The kernel that BLAS chooses by itself; it does so once, so this asks a fresh process."""
-    code = "from perceptune.machine import blas; print(blas()['kernel'])"
+    code = "from perceptune.tracking.ownership import blas; print(blas()['kernel'])"
     environment = {key: value for key, value in os.environ.items() if key not in pins}
     answer = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""`perceptune predict`: what new images show, by a network that was trained before."""
+"""`perceptune predict MODEL INPUT [--output FILE] [--probabilities]`: classes of new images."""
 
 import csv
 import os
@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from perceptune import saved
-from perceptune.commands.parser import Parser
+from perceptune import networks
 from perceptune.data import pictures
 from perceptune.errors import UserError
 from perceptune.nn.layout import Array
+from perceptune.terminal import Parser
+from perceptune.tracking.store import default_uri
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Read the images, ask the network, write a table.
+    """Read the images, classify them, write a table.
 
     Raises:
         UserError: no such model or input, or they do not fit together.
@@ -26,42 +27,40 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--output", type=Path, help="where to write the table; else it is shown")
     parser.add_argument("--probabilities", action="store_true", help="a column for each class")
     parser.add_argument("--store", help="where runs and models are; MLFLOW_TRACKING_URI by default")
-    asked = parser.parse_args(list(arguments))
-    if not asked.input.exists():
-        raise UserError(f"no file or folder {asked.input}")
-    if asked.output and not asked.output.parent.is_dir():
-        raise UserError(f"--output: no folder {asked.output.parent}")
-    from perceptune.tracking.store import default_uri
-
-    store = asked.store or os.environ.get("MLFLOW_TRACKING_URI") or default_uri()
-    network = saved.load(asked.model, store)
-    notes = network.notes
-    shape, pixel_max = tuple(notes["shape"]), notes["pixel_max"]
-    found = pictures.read(asked.input, shape, pixel_max)
-    shares = saved.mean_probabilities([network], found.images, pixel_max)
-    rows = _rows(found, shares, notes["classes"], all_of_them=asked.probabilities)
-    _write(rows, asked.output)
+    options = parser.parse_args(list(arguments))
+    if not options.input.exists():
+        raise UserError(f"no file or folder {options.input}")
+    if options.output and not options.output.parent.is_dir():
+        raise UserError(f"--output: no folder {options.output.parent}")
+    store = options.store or os.environ.get("MLFLOW_TRACKING_URI") or default_uri()
+    network = networks.load(options.model, store)
+    metadata = network.metadata
+    shape, pixel_max = tuple(metadata["shape"]), metadata["pixel_max"]
+    found = pictures.read(options.input, shape, pixel_max)
+    probabilities = networks.mean_probabilities([network], found.images, pixel_max)
+    rows = _rows(found, probabilities, metadata["classes"], every_class=options.probabilities)
+    _write(rows, options.output)
 
 
 def _rows(
-    found: pictures.Pictures, shares: Array, classes: Sequence[str], *, all_of_them: bool
+    found: pictures.Pictures, probabilities: Array, classes: Sequence[str], *, every_class: bool
 ) -> list[list[Any]]:
     """A header and a row an image; rows of a table are numbered as Kaggle numbers them."""
     numbered = found.names is None
     header = ["ImageId" if numbered else "file", "Label"]
-    if not numbered or all_of_them:
+    if not numbered or every_class:
         header.append("probability")
-    if all_of_them:
+    if every_class:
         header += [f"p_{name}" for name in classes]
-    best, sure = shares.argmax(axis=1), shares.max(axis=1)
+    best, highest = probabilities.argmax(axis=1), probabilities.max(axis=1)
     rows: list[list[Any]] = [header]
-    for position in range(len(shares)):
+    for position in range(len(probabilities)):
         name = position + 1 if found.names is None else found.names[position]
         row: list[Any] = [name, classes[best[position]]]
         if len(header) > 2:
-            row.append(f"{sure[position]:.4f}")
-        if all_of_them:
-            row += [f"{share:.6f}" for share in shares[position]]
+            row.append(f"{highest[position]:.4f}")
+        if every_class:
+            row += [f"{probability:.6f}" for probability in probabilities[position]]
         rows.append(row)
     return rows
 

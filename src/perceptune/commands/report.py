@@ -1,4 +1,7 @@
-"""`perceptune report`: a page of one study, of several compared, or of all finished runs."""
+"""`perceptune report [STUDY ...] [--output FOLDER] [--storage STORAGE] [--store URI]`
+
+A page of one study, of several compared, or, without a name, of all finished runs.
+"""
 
 import os
 import re
@@ -7,29 +10,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perceptune.commands.parser import Parser
-from perceptune.errors import UserError
+from optuna_joblib_sweeper.mlflow_runs import sqlite_file
 from perceptune.reports.page import published
-from perceptune.tracking.store import default_uri, refuse_absent
+from perceptune.terminal import Parser, print_table
+from perceptune.tracking.store import default_uri
 
 if TYPE_CHECKING:
-    from perceptune.reports.trials import StudyRecord
+    from optuna_joblib_sweeper import SweepResult
 
 _JOURNAL = "mlruns/optuna.journal"
 _FOLDER = "mlruns/report"
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Write the page and say where it is.
+    """Write the page and print where it is.
 
     Raises:
-        UserError: nothing to report, an unknown study, a damaged storage, or somebody's folder.
+        UserError: nothing to report, or `--output` holds other files.
+        SweepError: no such study, or a damaged storage.
     """
-    asked = _parse(arguments)
-    if not asked.studies:
-        _results(asked)
+    parsed = _parse(arguments)
+    if parsed.studies:
+        _report_studies(parsed)
     else:
-        _studies(asked)
+        _report_results(parsed)
 
 
 def _parse(arguments: Sequence[str]) -> Namespace:
@@ -46,68 +50,51 @@ def _parse(arguments: Sequence[str]) -> Namespace:
     return parser.parse_args(list(arguments))
 
 
-def _studies(asked: Namespace) -> None:
+def _report_studies(parsed: Namespace) -> None:
+    from optuna_joblib_sweeper import load_study
     from perceptune.reports import comparison
     from perceptune.reports import study as one
-    from perceptune.reports.trials import read_study
+    from perceptune.reports.tracked import TrackedStudy
 
-    names = list(dict.fromkeys(asked.studies))
-    studies = [read_study(asked.storage, name) for name in names]
-    tracked = [one.find_tracked(study, _places(asked.store, study)) for study in studies]
-    folder = asked.output or Path(_FOLDER) / (re.sub(r"[^\w-]+", "-", "+".join(names)) or "-")
+    names = list(dict.fromkeys(parsed.studies))
+    results = [load_study(parsed.storage, name) for name in names]
+    studies = [TrackedStudy.find(result, _stores(parsed.store, result)) for result in results]
+    folder = parsed.output or Path(_FOLDER) / (re.sub(r"[^\w-]+", "-", "+".join(names)) or "-")
     with published(folder) as page:
         if len(studies) > 1:
-            comparison.write(page, studies, tracked)
+            comparison.write(page, studies)
         else:
-            one.write(page, studies[0], tracked[0], folder)
-    counts = [f"{study.name} ({len(study.trials)} trials)" for study in studies]
-    print(f"     studied  {', '.join(counts)}")
+            one.write(page, studies[0], folder)
+    counts = [f"{result.name} ({len(result.trials)} trials)" for result in results]
+    print(f"     studies  {', '.join(counts)}")
     print(f"        page  {folder}")
 
 
-def _places(store: str | None, study: "StudyRecord") -> list[str]:
-    """Stores that may have the study's run: its folder may have been moved since it noted one."""
-    if store is not None:
-        refuse_absent(store)  # named, so not to be passed over
-        return [store]
-    noted = study.attributes.get("mlflow_uri")
-    return [uri for uri in (str(noted), _store()) if _is_there(uri)] if noted else []
+def _stores(named: str | None, result: "SweepResult") -> list[str]:
+    """Stores that may have the study's run: its folder may have been moved since it was made."""
+    if named is not None:
+        return [named]
+    noted = [] if result.tracking_uri is None else [result.tracking_uri]
+    return [uri for uri in (*noted, _default_store()) if _is_there(uri)]
 
 
-def _results(asked: Namespace) -> None:
+def _report_results(parsed: Namespace) -> None:
     from perceptune.reports import results
     from perceptune.tracking.reading import all_runs
 
-    found = results.gather(all_runs(asked.store or _store()))
-    folder = asked.output or Path(_FOLDER) / "results"
+    found = results.gather(all_runs(parsed.store or _default_store()))
+    folder = parsed.output or Path(_FOLDER) / "results"
     with published(folder) as page:
         results.write(page, found)
-    _print(*results.rows(found))
+    columns, rows = results.rows(found)
+    print_table(columns, rows, left=columns[: results.TEXTS])
     print(f"        page  {folder}")
 
 
-def _store() -> str:
+def _default_store() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or default_uri()
 
 
 def _is_there(uri: str) -> bool:
-    try:
-        refuse_absent(uri)
-    except UserError:
-        return False
-    return True
-
-
-def _print(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        number = column in ("parameters", "test accuracy", "minutes")
-        table.add_column(column, justify="right" if number else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    console = Console(highlight=False)
-    console.print(table, markup=False)
+    local = sqlite_file(uri)
+    return local is None or local.exists()

@@ -1,81 +1,166 @@
-"""`perceptune train`: Hydra composes; one training, one with several seeds, or many are run.
+"""`perceptune train [OVERRIDE …]`: one training, one with several seeds, or with -m many.
 
 Its functions run in the processes of a multirun as well.
 """
 
-import os
+import math
 import shutil
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, nullcontext
+from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from perceptune.commands.composition import composed
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import OmegaConf, open_dict
+
+from optuna_joblib_sweeper import CurrentTrial, current_trial
+from optuna_joblib_sweeper.signals import deaf_children
+from perceptune import app, terminal
+from perceptune.config import Config, parse
 from perceptune.errors import UserError, fail
-from perceptune.paths import register_resolvers
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-_GROUP = "PERCEPTUNE_GROUP"  # tells the jobs of one command which folder they share
+    from perceptune.runs.run import Result
+
+
+_PARENT = "tracking.parent="  # the override by which jobs learn the run above them
 
 
 def main(arguments: list[str]) -> None:
-    """Train as `arguments` say, once or many times."""
-    run = composed("train", arguments, _job)
-    if {"-m", "--multirun"} & set(arguments):
-        words = [word for word in arguments if not word.startswith(("-", "hydra."))]
-        with _grouped(" ".join(["multirun", *words])):
-            run()
-    else:
+    """Train as `arguments` say, once or many times.
+
+    Raises:
+        UserError: whatever the user can mend.
+    """
+    run = app.hydra_app("train", arguments, _job)
+    many = {"-m", "--multirun"} & set(arguments)
+    with MultirunParent.held, deaf_children() if many else nullcontext():
         run()
 
 
-def _job(config_of_job: "DictConfig") -> Any:
-    """What Hydra calls, once for each job, maybe in another process."""
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-    from omegaconf import OmegaConf
+class MultirunParent(Callback):
+    """Opens the parent run of a multirun before its jobs, which learn its id by an override.
 
-    from optuna_joblib_sweeper import current_trial
-    from perceptune import terminal
-    from perceptune.config import parse
+    A study has its own parent, made by the sweeper.
+    """
 
-    settings = HydraConfig.get()
+    held = ExitStack()  # closed by `main`, however the multirun ends
+
+    def on_multirun_start(self, config: "DictConfig", **kwargs: Any) -> None:
+        """Open the parent; Hydra turns other errors of a callback into warnings."""
+        if config.hydra.runtime.choices["hydra/sweeper"] != "basic":
+            return
+        try:
+            self._open(config)
+        except (UserError, OSError) as error:
+            fail(str(error))
+
+    def _open(self, config: "DictConfig") -> None:
+        from perceptune.config import Tracking
+        from perceptune.seeds import parent_run
+
+        overrides = config.hydra.overrides.task
+        words: Any = OmegaConf.to_container(overrides, resolve=False)
+        tracking: Any = OmegaConf.to_container(config.tracking, resolve=True)
+        name = " ".join(["multirun", *words])
+        folder = Path(str(config.hydra.sweep.dir))
+        parent = self.held.enter_context(parent_run(Tracking(**tracking), name, folder))
+        if parent is not None:
+            with open_dict(config):
+                overrides.append(f"{_PARENT}{parent.id}")
+
+
+def _job(composed: "DictConfig") -> Any:
+    """One job, called by Hydra, maybe in another process; returns the objective."""
+    settings, trial = HydraConfig.get(), current_trial()
     alone = settings.mode is RunMode.RUN
-    # As they were said: what is in them is resolved in the configuration, not here.
-    said: Any = OmegaConf.to_container(settings.overrides.task, resolve=False)
-    overrides = list(map(str, said))
-    group = _group()
+    # As they were given: what is in them is resolved in the configuration, not here.
+    given: Any = OmegaConf.to_container(settings.overrides.task, resolve=False)
+    overrides = [word for word in map(str, given) if not word.startswith(_PARENT)]
+    folder = Path(settings.runtime.output_dir)
+    preset = settings.runtime.choices.get("experiment")
+    tags = {"preset": str(preset)} if preset else {}
     try:
-        config = parse(config_of_job)
-        if config.repeats > 1 and not current_trial():
-            return _repeat(config, overrides, settings)
-        result = _train(config, overrides, settings, group)
+        config = parse(composed)
+        if config.repeats > 1 and not trial:
+            n_jobs = settings.launcher.get("n_jobs", 1) if alone else None
+            return _train_seeds(config, overrides, folder, tags, n_jobs)
+        result = _train(config, overrides, folder, trial=trial, tags=tags, quiet=not alone)
     except UserError as error:
         if alone:
             if not hasattr(error, "outcome"):  # refused, not failed on the way
-                _withdraw(Path(settings.runtime.output_dir), settings.output_subdir)
+                _remove_records(folder, settings.output_subdir)
             fail(str(error))  # leaves by SystemExit, past Hydra's own report
-        if not current_trial():  # of a failed trial the sweeper tells
+        if not trial:  # of a failed trial the sweeper tells
             print(f"{' '.join(overrides)}: {error}", file=sys.stderr, flush=True)
         raise
     if alone:
         print(terminal.summary(result))
-    elif group is not None and not current_trial():
-        from perceptune.seeds import Note
-
-        print(terminal.one_line(result, overrides), flush=True)
-        Note.of(config, overrides, result, _tags(config, settings)).leave(group.folder)
-    return result.objective(config.objectives)
+    elif not trial:
+        name = " ".join(overrides) or "defaults"
+        print(terminal.one_line(name, result.metrics, result.run.id), flush=True)
+    return _objective(config, [result])
 
 
-def _withdraw(folder: Path, notes: str | None) -> None:
-    """Take back the notes that Hydra has left for a job that never ran, and folders now empty."""
-    if notes:
-        shutil.rmtree(folder / notes, ignore_errors=True)
+def _train(
+    config: Config,
+    overrides: list[str],
+    folder: Path,
+    *,
+    tags: Mapping[str, str],
+    trial: CurrentTrial | None = None,
+    quiet: bool = True,
+) -> "Result":
+    from perceptune.runs.run import train
+
+    return train(config, overrides, folder, trial=trial, tags=tags, quiet=quiet)
+
+
+def _train_seeds(
+    config: Config, overrides: list[str], folder: Path, tags: Mapping[str, str], n_jobs: int | None
+) -> Any:
+    """Several seeds below a parent of their own; without `n_jobs` below that of the multirun."""
+    from perceptune import seeds
+    from perceptune.runs.run import name_of
+
+    with ExitStack() as own:
+        if n_jobs is not None:
+            parent = own.enter_context(
+                seeds.parent_run(config.tracking, name_of(config, overrides), folder)
+            )
+            own.enter_context(deaf_children())
+            if parent is not None:
+                config = config.changed(**{"tracking.parent": parent.id})
+        results = seeds.train_seeds(
+            config, overrides, folder, partial(_train, tags=tags), n_jobs or 1, _print_seed
+        )
+    return _objective(config, results)
+
+
+def _objective(config: Config, results: Sequence["Result"]) -> Any:
+    """The means over the results as Hydra's sweeper takes them: one number or a tuple."""
+    means = [
+        fmean(result.metrics.get(name, math.nan) for result in results)
+        for name in config.objectives
+    ]
+    return means[0] if len(means) == 1 else tuple(means)
+
+
+def _print_seed(seed: int, result: "Result") -> None:
+    print(terminal.one_line(f"seed {seed}", result.metrics, result.run.id), flush=True)
+
+
+def _remove_records(folder: Path, subfolder: str | None) -> None:
+    """Remove what Hydra has written for a job that never ran, and folders now empty."""
+    if subfolder:
+        shutil.rmtree(folder / subfolder, ignore_errors=True)
     here = Path.cwd()
     for place in (folder, *folder.parents):
         if here not in place.parents:
@@ -84,77 +169,3 @@ def _withdraw(folder: Path, notes: str | None) -> None:
             place.rmdir()
         except OSError:  # somebody else's files are in it
             return
-
-
-def _train(config: Any, overrides: list[str], settings: Any, group: Any) -> Any:
-    """One run, of one seed; in a study of several, unless one is being confirmed."""
-    from dataclasses import replace
-
-    from optuna_joblib_sweeper import current_trial
-    from perceptune import experiment, together
-
-    if current_trial().confirming:
-        config = replace(config, repeats=1)  # each fresh seed is a run of its own
-    if config.repeats > 1:
-        return together.train(config, overrides, _tags(config, settings))
-    folder = Path(settings.runtime.output_dir)
-    return experiment.train(config, overrides, folder, group, _tags(config, settings))
-
-
-def _repeat(config: Any, overrides: list[str], settings: Any) -> Any:
-    """Several seeds: on all cores, or one after another where other jobs have these."""
-    from contextlib import nullcontext
-
-    from perceptune import repeats
-    from perceptune.experiment import name_of
-
-    folder, group = Path(settings.runtime.output_dir), _group()
-    tags = _tags(config, settings)
-    n_jobs = settings.launcher.get("n_jobs", 1) if group is None else 1
-    with _grouped(name_of(config, overrides)) if group is None else nullcontext(group) as group:
-        done = repeats.train_all(config, overrides, folder, group, tags, n_jobs)
-    return repeats.objective(done, config.objectives)
-
-
-def _tags(config: Any, settings: Any) -> dict[str, str]:
-    """Which preset was chosen, if one was, and what its source reports, if it does."""
-    found = {"preset": settings.runtime.choices.get("experiment"), "reported": config.reported}
-    return {key: str(value) for key, value in found.items() if value}
-
-
-@contextmanager
-def _grouped(name: str) -> Iterator[Any]:
-    """Several runs as children of one parent, which is closed when all have ended."""
-    from perceptune import seeds
-    from perceptune.tracking.interrupts import interrupts_stay_here
-    from perceptune.tracking.lifecycle import Group, close_group
-
-    with tempfile.TemporaryDirectory(prefix="perceptune-") as folder:
-        group = Group(Path(folder), name[:200])
-        group.save()
-        os.environ[_GROUP] = folder
-        status = "FINISHED"
-        try:
-            with interrupts_stay_here():
-                yield group
-        except BaseException as error:
-            by_signal = isinstance(error, KeyboardInterrupt | SystemExit)
-            status = "KILLED" if by_signal else "FAILED"
-            raise
-        finally:
-            del os.environ[_GROUP]
-            try:
-                if status != "KILLED":
-                    seeds.conclude(group)
-            finally:
-                close_group(group, status)
-
-
-def _group() -> Any:
-    from perceptune.tracking.lifecycle import Group
-
-    return Group.load(Path(os.environ[_GROUP])) if _GROUP in os.environ else None
-
-
-if _GROUP in os.environ:  # a job's process: it composes before it calls `_job`
-    register_resolvers()

@@ -1,4 +1,7 @@
-"""`perceptune ui`: MLflow's own UI on the store in use, by default on this machine only."""
+"""`perceptune ui [--port N] [--host ADDRESS --public] [--studies]`: MLflow's UI on the store.
+
+Only this machine can reach it by default.
+"""
 
 import contextlib
 import os
@@ -11,15 +14,17 @@ import time
 import urllib.request
 import webbrowser
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from perceptune.commands.parser import Parser
 from perceptune.errors import UserError
-from perceptune.tracking.store import Place, default_uri, find_experiment, refuse_absent
+from perceptune.terminal import Parser
+from perceptune.tracking.store import ExperimentRef, default_uri, find_experiment, refuse_absent
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_PATIENCE = 120  # seconds for the server to answer
+_START_SECONDS = 120  # for the server to answer
+_JOURNAL = Path("mlruns/optuna.journal")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -28,19 +33,21 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         UserError: no store yet, a port in use, or an address that others can reach.
     """
-    asked = _parse(arguments)
-    refuse_absent(asked.store)
-    servers = [_mlflow(asked)]
-    _refuse_used(asked.host, asked.port)
-    if asked.studies:
-        servers.append(_optuna(asked, Path("mlruns/optuna.journal")))
-        _refuse_used(asked.host, asked.port + 1)
-        print(f"     studies  http://{_in_url(asked.host)}:{asked.port + 1}")
-    _run(servers, f"http://{_in_url(asked.host)}:{asked.port}", asked)
-
-
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+    options = _parse(arguments)
+    refuse_absent(options.store)
+    commands = [_mlflow(options)]
+    _refuse_used(options.host, options.port)
+    url = f"http://[{options.host}]" if ":" in options.host else f"http://{options.host}"
+    if options.studies:
+        commands.append(_optuna(options))
+        _refuse_used(options.host, options.port + 1)
+        print(f"     studies  {url}:{options.port + 1}")
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    with _running(commands) as servers:
+        _open(f"{url}:{options.port}", options, servers[0])
+        while all(server.poll() is None for server in servers):
+            time.sleep(0.2)
+        raise UserError("the server has ended by itself")
 
 
 def _parse(arguments: Sequence[str]) -> Namespace:
@@ -56,91 +63,89 @@ def _parse(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     parser.add_argument("--experiment", default="perceptune", help="what to open")
     parser.add_argument("--store", default=os.environ.get("MLFLOW_TRACKING_URI") or default_uri())
-    asked = parser.parse_args(list(arguments))
-    if not 1 <= asked.port <= 65_534:
-        raise UserError(f"--port must be from 1 to 65534, got {asked.port}")
-    if asked.host not in _LOOPBACK:
-        if not asked.public:
+    options = parser.parse_args(list(arguments))
+    if not 1 <= options.port <= 65_534:
+        raise UserError(f"--port must be from 1 to 65534, got {options.port}")
+    if options.host not in _LOOPBACK:
+        if not options.public:
             raise UserError(
-                f"--host {asked.host} would let others read, change and delete every run; "
+                f"--host {options.host} would let others read, change and delete every run; "
                 "add --public if that is meant"
             )
-        print(f"warning: whoever reaches {asked.host} can change and delete every run")
-    return asked
+        print(f"warning: whoever reaches {options.host} can change and delete every run")
+    return options
 
 
-def _mlflow(asked: Namespace) -> list[str]:
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", asked.store]
-    command += ["--host", asked.host, "--port", str(asked.port), "--workers", "1"]
-    return command + (["--allowed-hosts", "*"] if asked.public else [])
+def _mlflow(options: Namespace) -> list[str]:
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", options.store]
+    command += ["--host", options.host, "--port", str(options.port), "--workers", "1"]
+    return command + (["--allowed-hosts", "*"] if options.public else [])
 
 
-def _optuna(asked: Namespace, journal: Path) -> list[str]:
-    program = Path(sys.executable).with_name("optuna-dashboard")
-    found = str(program) if program.is_file() else shutil.which("optuna-dashboard")
-    if found is None:
+def _optuna(options: Namespace) -> list[str]:
+    beside = Path(sys.executable).parent
+    program = shutil.which("optuna-dashboard", path=f"{beside}{os.pathsep}{os.environ['PATH']}")
+    if program is None:
         raise UserError("--studies needs optuna-dashboard: pip install optuna-dashboard")
-    if not journal.is_file():
-        raise UserError(f"no studies yet: {journal} does not exist")
-    return [found, "--host", asked.host, "--port", str(asked.port + 1), str(journal)]
+    if not _JOURNAL.is_file():
+        raise UserError(f"no studies yet: {_JOURNAL} does not exist")
+    return [program, "--host", options.host, "--port", str(options.port + 1), str(_JOURNAL)]
 
 
 def _refuse_used(host: str, port: int) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # As servers do: a port of which a closed connection still lingers is free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise UserError(
-                f"port {port} of {host} cannot be used: {error.strerror}; choose --port"
-            ) from None
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        reason = str(error.strerror).partition(" (")[0]  # what follows repeats the address
+        raise UserError(f"port {port} of {host} cannot be used: {reason}; choose --port") from None
 
 
-def _run(commands: Sequence[Sequence[str]], url: str, asked: Namespace) -> None:
-    """Keep all servers until one ends, or we are interrupted; then end them with their children."""
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
-    started = [
+@contextmanager
+def _running(commands: Sequence[Sequence[str]]) -> Iterator[list["subprocess.Popen[bytes]"]]:
+    """The servers while the block runs; then they are ended with their own children."""
+    servers = [
         subprocess.Popen(
             command,
-            env=environment,
+            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # so that its workers end with it
+            start_new_session=True,  # so that its children end with it
         )
         for command in commands
     ]
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
-        experiment = find_experiment(Place(asked.store, asked.experiment))
-        page = (
-            f"{url}/#/experiments/{experiment}/runs?workflowType=machine_learning"
-            if experiment
-            else url
-        )
-        _wait(started[0], url)
-        print(f"  look at it  {page}\n    to leave  Ctrl-C", flush=True)
-        if not asked.no_browser and sys.stdout.isatty():
-            webbrowser.open(page)
-        while all(server.poll() is None for server in started):
-            time.sleep(0.2)
-        raise UserError("the server has ended by itself")
+        yield servers
     finally:
-        for server in started:
+        for server in servers:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(server.pid, signal.SIGTERM)
-        for server in started:
+        for server in servers:
             server.wait()
 
 
+def _open(url: str, options: Namespace, server: "subprocess.Popen[bytes]") -> None:
+    """Show the experiment's page as soon as the server answers."""
+    experiment = find_experiment(ExperimentRef(options.store, options.experiment))
+    table = f"/#/experiments/{experiment}/runs?workflowType=machine_learning"
+    page = url + (table if experiment else "")
+    _wait(server, url)
+    print(f"     open it  {page}\n     stop it  Ctrl-C", flush=True)
+    if not options.no_browser and sys.stdout.isatty():
+        webbrowser.open(page)
+
+
 def _wait(server: "subprocess.Popen[bytes]", url: str) -> None:
-    """Until the server answers."""
-    deadline = time.monotonic() + _PATIENCE
+    """Return when the server answers.
+
+    Raises:
+        UserError: it has ended, or does not answer in time.
+    """
+    deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if server.poll() is not None:
             raise UserError("MLflow's server did not start; try it by hand: mlflow ui")
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=5):
             return
         time.sleep(0.2)
-    raise UserError(f"MLflow's server did not answer within {_PATIENCE} s")
+    raise UserError(f"MLflow's server did not answer within {_START_SECONDS} s")

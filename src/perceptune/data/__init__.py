@@ -1,1 +1,1 @@
-"""Data sets: found or downloaded, checked, decoded once, split with a seed."""
+"""Data sets: found or downloaded, checked, decoded once, split by a seed."""

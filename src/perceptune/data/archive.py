@@ -1,6 +1,6 @@
 """Keras's mnist.npz: a zip of the four arrays x_train, y_train, x_test and y_test.
 
-It never unpickles, and knows no particular data set: images of any size, any number of classes.
+Never unpickles. Knows no particular data set: images of any size, any number of classes.
 """
 
 import zipfile
@@ -23,7 +23,7 @@ def load(path: Path, *, cache: Path | None = None) -> Dataset:
     """Read an .npz file: images (n, height, width) uint8 and whole-number labels (n,), twice.
 
     Raises:
-        UserError: no such file, or one without these four arrays.
+        UserError: no such file, or one without these four arrays in these forms.
     """
     path = path.expanduser().absolute()
     mark = fingerprint(path, remedy=f"{FORM}; {REMEDY}")
@@ -68,8 +68,8 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             for key in KEYS:
                 arrays[key] = file[key]
             return arrays
-    # RuntimeError: encrypted, or compressed in a way that zipfile lacks. MemoryError: a head that
-    # claims more than there can be.
+    # RuntimeError: encrypted, or an unknown compression. MemoryError: a head that claims more than
+    # fits into memory.
     except (
         *(OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error),
         *(RuntimeError, MemoryError),

@@ -1,6 +1,8 @@
-"""The cache of decoded data sets: each written once, whole or not at all, then memory-mapped.
+"""The cache of decoded data sets: each written once, all or nothing, then memory-mapped.
 
-It knows neither what a source file looks like nor where it came from, only its fingerprint.
+Knows a source file by its fingerprint only, not its format or its place. Processes that decode at
+the same time wait for one another by a `filelock`, which the operating system frees when a process
+is killed; a file that merely exists would be left behind.
 """
 
 import hashlib
@@ -19,14 +21,15 @@ import numpy as np
 from perceptune.data.dataset import ARRAYS, Dataset, Decoded, finish
 from perceptune.data.files import reason
 
-FORMAT = 1  # raise it when what decoding yields, or the layout of an entry, changes
+FORMAT = 1  # raise it when the decoded arrays or the layout of an entry change
 META = "meta.json"
+_FACTS = ("name", "shape", "classes", "pixel_max", "digest")  # of a data set, beside its arrays
 
 log = logging.getLogger(__name__)
 
 
 def cache_folder(cache: Path | None = None) -> Path:
-    """The given folder, else PERCEPTUNE_CACHE_DIR, else the operating system's place for caches."""
+    """Choose the given folder, else PERCEPTUNE_CACHE_DIR, else the system's place for caches."""
     chosen = cache or os.environ.get("PERCEPTUNE_CACHE_DIR")
     if not chosen:
         import pooch  # 0.1 s
@@ -43,9 +46,9 @@ def cached(
     cache: Path | None,
     origin: str,
 ) -> Dataset:
-    """The data set of these source files: from the cache, or decoded into it first.
+    """Load the data set of these source files from the cache, decoding it there first if needed.
 
-    Any number of processes may ask at the same time; one decodes and the others wait. Where the
+    Any number of processes may call this at the same time; one decodes and the others wait. If the
     cache cannot be written, the arrays stay in memory, with a warning.
 
     Raises:
@@ -66,8 +69,8 @@ def cached(
                 dataset = _read(entry, origin)
     except OSError as error:
         log.warning(
-            "cannot cache %s in %s (%s): it is decoded again at every start and not shared; "
-            "set PERCEPTUNE_CACHE_DIR to a folder that can be written",
+            "cannot cache %s in %s (%s); it is decoded again in every process; "
+            "set PERCEPTUNE_CACHE_DIR to a writable folder",
             name,
             entry.parent,
             reason(error),
@@ -76,7 +79,7 @@ def cached(
 
 
 def _lock(entry: Path) -> Any:
-    """A lock that the operating system drops when its holder dies, however it dies."""
+    """Make the lock of an entry."""
     from filelock import FileLock  # 0.1 s
 
     entry.parent.mkdir(parents=True, exist_ok=True)
@@ -84,43 +87,39 @@ def _lock(entry: Path) -> Any:
 
 
 def _write(entry: Path, dataset: Dataset) -> None:
-    """Write beside the entry, then rename: whoever looks sees a whole entry or none.
+    """Write beside the entry, then rename, so that readers find a complete entry or none.
 
-    Only the lock's holder comes here, so other half-written folders belong to the dead.
+    Called under the lock only, so other partly written folders are of processes that were killed.
     """
     for leftover in entry.parent.glob(f".{entry.name}.*"):
         shutil.rmtree(leftover, ignore_errors=True)
     work = Path(tempfile.mkdtemp(prefix=f".{entry.name}.", dir=entry.parent))
     try:
-        whole = work / "whole"
-        whole.mkdir()
+        complete = work / "complete"
+        complete.mkdir()
         for name, array in dataset.arrays().items():
-            np.save(whole / f"{name}.npy", array, allow_pickle=False)
-        (whole / META).write_text(json.dumps(_meta(dataset, whole), indent=2), encoding="utf-8")
+            np.save(complete / f"{name}.npy", array, allow_pickle=False)
+        (complete / META).write_text(
+            json.dumps(_meta(dataset, complete), indent=2), encoding="utf-8"
+        )
         if entry.exists():  # damaged, else it would have been read
             entry.rename(work / "damaged")
-        whole.rename(entry)
+        complete.rename(entry)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
 def _meta(dataset: Dataset, folder: Path) -> dict[str, Any]:
-    return {
-        "name": dataset.name,
-        "shape": dataset.shape,
-        "classes": dataset.classes,
-        "pixel_max": dataset.pixel_max,
-        "digest": dataset.digest,
-        "bytes": {file.name: file.stat().st_size for file in folder.glob("*.npy")},
-    }
+    sizes = {file.name: file.stat().st_size for file in folder.glob("*.npy")}
+    return {name: getattr(dataset, name) for name in _FACTS} | {"bytes": sizes}
 
 
 def _read(entry: Path, origin: str) -> Dataset | None:
-    """Open an entry; None when there is none, or when it is not what was once written."""
+    """Open an entry; None if there is none or it is damaged."""
     try:
         return replace(_open(entry), origin=origin) if entry.exists() else None
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
-        log.warning("the cache entry %s is damaged and made anew: %s", entry, reason(error))
+        log.warning("the cache entry %s is damaged and is made again: %s", entry, reason(error))
         return None
 
 
@@ -136,24 +135,11 @@ def _open(entry: Path) -> Dataset:
         if f"{name}.npy" in meta["bytes"]
     }
     height, width = meta["shape"]
-    _check(arrays, height * width)
-    return Dataset(
-        name=meta["name"],
-        images=arrays["images"],
-        labels=arrays["labels"],
-        test_images=arrays.get("test_images"),
-        test_labels=arrays.get("test_labels"),
-        shape=(height, width),
-        classes=tuple(meta["classes"]),
-        pixel_max=meta["pixel_max"],
-        digest=meta["digest"],
-        origin="",
-    )
-
-
-def _check(arrays: dict[str, np.ndarray], pixels: int) -> None:
     for images, labels in (("images", "labels"), ("test_images", "test_labels")):
         if images in arrays:
-            expected = (len(arrays[labels]), pixels)
+            expected = (len(arrays[labels]), height * width)
             if arrays[images].shape != expected or arrays[images].dtype != np.uint8:
                 raise ValueError(f"{images} has shape {arrays[images].shape}, expected {expected}")
+    facts = {name: meta[name] for name in _FACTS}
+    facts |= {"shape": (height, width), "classes": tuple(meta["classes"])}
+    return Dataset(**{**dict.fromkeys(ARRAYS), **arrays, **facts}, origin="")

@@ -1,6 +1,6 @@
-"""What every source of data comes down to: one frozen record of read-only arrays, with a digest.
+"""The record of a data set: read-only arrays and their digest, the same for every source.
 
-It knows no file format, no cache and no network.
+Knows no file format, no cache and no network.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ ARRAYS = ("images", "labels", "test_images", "test_labels")
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images and labels as they lie on disk: bytes, one flattened image a row.
+    """Images and labels as bytes, one flattened image a row.
 
     Attributes:
         name: The source, such as "mnist".
@@ -25,7 +25,7 @@ class Dataset:
         classes: The classes' names; a label is an index into them.
         pixel_max: The largest value that a pixel can have: 255, for the digits 16.
         digest: SHA-256 over the arrays, the same on every machine and from every file format.
-        origin: Where the data came from, for a reader: a file, a folder or a package.
+        origin: Where the data came from, to be printed: a file, a folder or a package.
     """
 
     name: str
@@ -40,13 +40,13 @@ class Dataset:
     origin: str
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The arrays that the set has, by name: four, or two without a test part."""
+        """Return the arrays by name: four, or two without a test part."""
         return {name: array for name in ARRAYS if (array := getattr(self, name)) is not None}
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A source's arrays in memory, on their way to a `Dataset`."""
+    """A source's arrays in memory, before their digest makes a `Dataset` of them."""
 
     images: np.ndarray  # (n, height · width) uint8
     labels: np.ndarray  # (n,) uint8
@@ -58,7 +58,7 @@ class Decoded:
 
 
 def finish(decoded: Decoded, *, name: str, origin: str) -> Dataset:
-    """Freeze the arrays and take their digest."""
+    """Make the arrays read-only and compute their digest."""
     arrays = {
         key: np.ascontiguousarray(array)
         for key in ARRAYS
@@ -81,7 +81,7 @@ def finish(decoded: Decoded, *, name: str, origin: str) -> Dataset:
 
 
 def digest(arrays: dict[str, np.ndarray]) -> str:
-    """SHA-256 in hex over names, shapes and bytes of uint8 arrays (bytes have no endianness)."""
+    """Compute the SHA-256 in hex over names, shapes and bytes of uint8 arrays of any shape."""
     sha = hashlib.sha256()
     for name, array in sorted(arrays.items()):
         sha.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
@@ -90,5 +90,5 @@ def digest(arrays: dict[str, np.ndarray]) -> str:
 
 
 def numbered(count: int) -> tuple[str, ...]:
-    """Names for classes that have none: "0", "1", …"""
+    """Name classes by their numbers: "0", "1", …"""
     return tuple(str(number) for number in range(count))

@@ -1,16 +1,16 @@
 """Downloads: each file from the first mirror that delivers it whole, checked by its SHA-256.
 
-It knows neither what is in the files nor which data sets there are.
+Knows neither the content of the files nor any data set. Processes that download into one folder
+wait for one another by a `filelock`, as in `cache`; tqdm is what pooch draws its progress with.
 """
 
 import errno
 import logging
-import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
+from typing import Any
 
 from perceptune.data.files import fingerprint, reason
 from perceptune.errors import UserError
@@ -26,15 +26,15 @@ REMEDY = (
 def fetch(
     hashes: Mapping[str, str], *, mirrors: Sequence[str], folder: Path, timeout: float = 10.0
 ) -> dict[str, Path]:
-    """Bring files into `folder`, those that are not there yet.
+    """Download the files that `folder` does not have yet.
 
-    A mirror that delivers is asked first for the next file. Processes that ask for the same
+    The mirror that delivered a file comes first for the next. Processes that download into the same
     folder at the same time wait for one another.
 
     Args:
         hashes: The SHA-256 in hex of every file, by its name.
-        mirrors: Addresses that a file's name can follow, tried in this order.
-        folder: Where the files go; made when it is not there.
+        mirrors: URLs without the file name at the end, tried in this order.
+        folder: Where the files go; made if it does not exist.
         timeout: Seconds without an answer, or without a byte, after which a mirror is given up.
 
     Returns:
@@ -45,13 +45,13 @@ def fetch(
     """
     paths = {name: folder / name for name in hashes}
     if all(_is_there(paths[name], sha256) for name, sha256 in hashes.items()):
-        return paths  # no lock, so that a folder of somebody else's will do
+        return paths  # without the lock, so that a read-only folder is enough
 
     import pooch  # 0.1 s
 
-    pooch.get_logger().setLevel(logging.WARNING)  # it announces every download on stderr
+    pooch.get_logger().setLevel(logging.WARNING)  # it reports every download on stderr
     ranked = list(mirrors)
-    with _locked(folder):
+    with _lock(folder):
         for name, sha256 in hashes.items():
             _fetch_one(name, sha256, ranked, folder, timeout)
     return paths
@@ -64,34 +64,29 @@ def _is_there(path: Path, sha256: str) -> bool:
         return False
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _lock(folder: Path) -> AbstractContextManager[object]:
+    """Make the folder and lock it; leaving the returned context unlocks it."""
     from filelock import FileLock  # 0.1 s
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
-        lock.acquire()
+        return FileLock(folder / ".lock").acquire()
     except OSError as error:
         raise UserError(
             f"cannot write into the download folder {folder}: {reason(error)}; set "
-            f"PERCEPTUNE_CACHE_DIR to a folder that can be written"
+            f"PERCEPTUNE_CACHE_DIR to a writable folder"
         ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _fetch_one(name: str, sha256: str, ranked: list[str], folder: Path, timeout: float) -> None:
-    """Bring one file; moves the mirror that delivered it to the front of `ranked`."""
+    """Download one file; move the mirror that delivered it to the front of `ranked`."""
     import pooch
 
     failures = []
     for mirror in tuple(ranked):
         url = f"{mirror.rstrip('/')}/{name}"
         try:
-            with _Meter(name, timeout) as meter:
+            with _meter(name, timeout) as meter:
                 pooch.retrieve(
                     url,
                     known_hash=f"sha256:{sha256}",
@@ -100,12 +95,12 @@ def _fetch_one(name: str, sha256: str, ranked: list[str], folder: Path, timeout:
                     downloader=pooch.HTTPDownloader(
                         progressbar=meter,
                         timeout=timeout,
-                        # A server may otherwise declare the .gz as a transfer encoding, and
-                        # what arrives is the unpacked file.
+                        # Otherwise a server may declare the .gz as a transfer encoding, and the
+                        # client decompresses it.
                         headers={"Accept-Encoding": "identity"},
                     ),
                 )
-        except Exception as error:  # whatever it is, the next mirror may do better
+        except Exception as error:  # of any kind: the next mirror may work
             failures.append(f"{url}: {_why(error, timeout)}")
             continue
         ranked.remove(mirror)
@@ -115,9 +110,9 @@ def _fetch_one(name: str, sha256: str, ranked: list[str], folder: Path, timeout:
 
 
 def _why(error: Exception, timeout: float) -> str:
-    """A mirror's failure in a few words; the HTTP stack's own texts run over several lines.
+    """Describe a mirror's failure in a few words; the HTTP library's messages have several lines.
 
-    The kinds are told apart by name, so that the HTTP library stays pooch's own affair.
+    Kinds are distinguished by name, so that pooch alone depends on the HTTP library.
     """
     kinds = {kind.__name__ for kind in type(error).__mro__}
     response = getattr(error, "response", None)
@@ -126,7 +121,7 @@ def _why(error: Exception, timeout: float) -> str:
     if "Timeout" in kinds or "TimeoutError" in kinds or "timed out" in str(error):
         return f"stalled for {timeout:g} s"
     if "ChunkedEncodingError" in kinds:
-        return "broke off in the middle"
+        return "closed the connection before the end"
     if "ConnectionError" in kinds:
         return "no connection"
     if "RequestException" not in kinds and isinstance(error, OSError):
@@ -136,69 +131,26 @@ def _why(error: Exception, timeout: float) -> str:
     return f"{type(error).__name__}, {reason(error)[:120]}"
 
 
-class _Meter:
-    """pooch's progress bar (tqdm's interface), drawn by rich on a terminal, and a stall guard.
+def _meter(name: str, timeout: float) -> Any:
+    """A progress bar for pooch, drawn on a terminal, that also ends stalled downloads.
 
-    A read timeout alone never ends a mirror that sends one byte now and then.
+    A read timeout alone never ends a mirror that sends a byte now and then.
     """
+    from tqdm import tqdm
 
-    def __init__(self, name: str, timeout: float) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-        from rich.progress import TimeRemainingColumn as TimeLeft
+    class Meter(tqdm):  # type: ignore[misc]
+        received, started = 0.0, 0.0
 
-        console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TimeLeft(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._task = self._progress.add_task(name, total=None)
-        self._timeout = timeout
-        self._received = 0
-        self._started = math.inf
-        self._total = 0
+        def __bool__(self) -> bool:
+            return True  # pooch asks; without a total tqdm has no answer
 
-    @property
-    def total(self) -> int:
-        """Bytes that the answer's head announces; 0 when it does not say."""
-        return self._total
+        def update(self, n: float | None = 1) -> None:
+            """Add `n` bytes; called by pooch."""
+            self.started = self.started or time.monotonic()
+            self.received += n or 0
+            seconds = time.monotonic() - self.started
+            if seconds > timeout and self.received < seconds * SLOWEST_BYTES_PER_SECOND:
+                raise TimeoutError(errno.ETIMEDOUT, "timed out")
+            super().update(n)
 
-    @total.setter
-    def total(self, count: int) -> None:
-        self._total = count
-        self._started = time.monotonic()  # the head is here: from now on bytes should flow
-
-    def __enter__(self) -> "_Meter":
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
-
-    def update(self, count: int) -> None:
-        """Note `count` more bytes.
-
-        Raises:
-            TimeoutError: the mirror is slower than any that is worth waiting for.
-        """
-        self._received += count
-        seconds = time.monotonic() - self._started
-        if seconds > self._timeout and self._received < seconds * SLOWEST_BYTES_PER_SECOND:
-            raise TimeoutError(errno.ETIMEDOUT, "timed out")
-        self._progress.update(self._task, completed=self._received, total=self._total or None)
-
-    def reset(self) -> None:
-        """Pooch starts again at nothing just before it reports the whole."""
-        self._received, self._started = 0, math.inf
-
-    def close(self) -> None:
-        """Nothing: the bar ends with the `with` block."""
+    return Meter(desc=name, unit="B", unit_scale=True, disable=None)  # None: off a terminal

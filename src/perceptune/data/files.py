@@ -1,6 +1,6 @@
-"""Files that a user points at: there, readable, and the right ones, or a line that says what to do.
+"""Fingerprints of a user's files, and one-line reasons why a file cannot be read.
 
-It knows nothing of what stands in them.
+Knows nothing of their content.
 """
 
 import hashlib
@@ -12,17 +12,17 @@ from perceptune.errors import UserError
 
 
 def fingerprint(path: Path, *, remedy: str) -> str:
-    """SHA-256 of a file, in hex.
+    """Compute the SHA-256 of a file, in hex.
 
-    Remembered for as long as the file keeps its size and time, because a worker loads the same
+    It is computed again only when the file's size or time changes, because a worker loads the same
     files for every trial.
 
     Raises:
-        UserError: no such file, or not one that can be read; `remedy` ends the line.
+        UserError: no such file, or an unreadable one; `remedy` ends the message.
     """
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a named pipe would be waited for, forever
+        if not stat.S_ISREG(status.st_mode):  # reading a named pipe would wait forever
             raise UserError(f"{path} is a folder or a device, expected a file; {remedy}")
         return _sha256(path.resolve(), status.st_size, status.st_mtime_ns)
     except FileNotFoundError:
@@ -32,7 +32,7 @@ def fingerprint(path: Path, *, remedy: str) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """What an exception says, in one line."""
+    """Put the text of an exception into one line."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.split()) or type(error).__name__
 

@@ -1,6 +1,6 @@
 """MNIST and Fashion-MNIST: four IDX files each, from a folder or from the mirrors.
 
-It refuses to read a file that is not byte for byte the published one.
+Refuses a file that is not byte for byte the published one.
 """
 
 import gzip
@@ -18,7 +18,7 @@ from perceptune.data.download import fetch
 from perceptune.data.files import fingerprint, reason
 from perceptune.errors import UserError
 
-# File → the array that it holds, and its shape.
+# File name → the array in it, and its shape.
 CONTENTS: dict[str, tuple[str, tuple[int, ...]]] = {
     "train-images-idx3-ubyte.gz": ("images", (60_000, 28, 28)),
     "train-labels-idx1-ubyte.gz": ("labels", (60_000,)),
@@ -29,15 +29,15 @@ CONTENTS: dict[str, tuple[str, tuple[int, ...]]] = {
 
 @dataclass(frozen=True)
 class IdxSet:
-    """A published data set of four IDX files.
+    """A published data set of four IDX files, named and shaped as `CONTENTS` says.
 
     Attributes:
-        name: Its key in the table of sources.
-        title: Its name in messages.
-        classes: Names of the classes.
-        mirrors: Addresses that a file's name can follow.
-        packed: SHA-256 of each .gz file.
-        unpacked: SHA-256 of each file without .gz, where one is known.
+        name: its key in `sources.SOURCES`.
+        title: its name in messages.
+        classes: names of the classes.
+        mirrors: URLs without the file name at the end.
+        packed: SHA-256 of each .gz file, by its name.
+        unpacked: SHA-256 of each file after decompression, by its name with .gz, where known.
     """
 
     name: str
@@ -56,13 +56,13 @@ def load(
     mirrors: Sequence[str] | None = None,
     timeout: float = 10.0,
 ) -> Dataset:
-    """Read the set from `folder`, or download it into the cache first where that is None.
+    """Read the set from `folder`, or download it into the cache first if that is None.
 
-    Both sets name their files alike, so a folder may hold them as `<folder>/mnist` and
-    `<folder>/fashion_mnist`. Files may lie there unpacked, without .gz.
+    Both sets have the same file names, so a folder may hold them as `<folder>/mnist` and
+    `<folder>/fashion_mnist`. Files may be decompressed, without .gz.
 
     Raises:
-        UserError: a file is missing, cannot be had, or is not the published one.
+        UserError: a file is missing, cannot be downloaded, or is not the published one.
     """
     if folder is None:
         place = cache_folder(cache) / "downloads" / kind.name
@@ -76,13 +76,13 @@ def load(
 
 
 def read(path: Path, shape: tuple[int, ...], *, remedy: str) -> np.ndarray:
-    """The array of an IDX file of unsigned bytes, packed by gzip or not.
+    """Read an IDX file of unsigned bytes, gzipped if its name ends with .gz: `shape` uint8.
 
     The head is 0, 0, 8 (unsigned byte), the number of axes, then each length as a big-endian
     32-bit integer (format described on the MNIST page of LeCun, Cortes and Burges).
 
     Raises:
-        UserError: not IDX, not of this shape, cut off or too long; `remedy` ends the line.
+        UserError: not IDX, not of this shape, cut off or too long; `remedy` ends the message.
     """
     try:
         raw = path.read_bytes()
@@ -103,7 +103,7 @@ def read(path: Path, shape: tuple[int, ...], *, remedy: str) -> np.ndarray:
 
 
 def _find(kind: IdxSet, folder: Path) -> tuple[Path, dict[str, Path]]:
-    """Where in `folder` the four files are, each packed or not."""
+    """Find the four files in `folder`, each with or without .gz; return their own folder too."""
     remedy = (
         f"put the four {kind.title} files there, or unset PERCEPTUNE_DATA_DIR and data.dir to "
         f"download them"
@@ -117,12 +117,12 @@ def _find(kind: IdxSet, folder: Path) -> tuple[Path, dict[str, Path]]:
             if paths[file] == place:
                 raise UserError(f"no file {place / file}; {remedy}")
     except OSError as error:
-        raise UserError(f"cannot look into {folder}: {reason(error)}; {remedy}") from None
+        raise UserError(f"cannot read {folder}: {reason(error)}; {remedy}") from None
     return place, paths
 
 
 def _verify(kind: IdxSet, file: str, path: Path) -> str:
-    """The file's SHA-256, after a look at the published one."""
+    """Compute the file's SHA-256 and compare it with the published one."""
     remedy = _remedy(kind)
     found = fingerprint(path, remedy=remedy)
     known = kind.packed.get(path.name) or kind.unpacked.get(file)
@@ -162,6 +162,10 @@ def _remedy(kind: IdxSet) -> str:
     )
 
 
+def _by_file(*hashes: str) -> dict[str, str]:
+    return dict(zip(CONTENTS, hashes, strict=True))
+
+
 MNIST = IdxSet(
     name="mnist",
     title="MNIST",
@@ -170,70 +174,38 @@ MNIST = IdxSet(
         "https://ossci-datasets.s3.amazonaws.com/mnist",
         "https://storage.googleapis.com/cvdf-datasets/mnist",
     ),
-    # Of the real files, and the same as TensorFlow Datasets publishes.
-    packed={
-        "train-images-idx3-ubyte.gz": (
-            "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"
-        ),
-        "train-labels-idx1-ubyte.gz": (
-            "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"
-        ),
-        "t10k-images-idx3-ubyte.gz": (
-            "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"
-        ),
-        "t10k-labels-idx1-ubyte.gz": (
-            "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"
-        ),
-    },
-    unpacked={
-        "train-images-idx3-ubyte.gz": (
-            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"
-        ),
-        "train-labels-idx1-ubyte.gz": (
-            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"
-        ),
-        "t10k-images-idx3-ubyte.gz": (
-            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"
-        ),
-        "t10k-labels-idx1-ubyte.gz": (
-            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
-        ),
-    },
+    # Computed from the real files; the same as TensorFlow Datasets publishes.
+    packed=_by_file(
+        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+    ),
+    unpacked=_by_file(
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    ),
 )
 
 FASHION_MNIST = IdxSet(
     name="fashion_mnist",
     title="Fashion-MNIST",
     classes=(
-        "T-shirt/top",
-        "Trouser",
-        "Pullover",
-        "Dress",
-        "Coat",
-        "Sandal",
-        "Shirt",
-        "Sneaker",
-        "Bag",
-        "Ankle boot",
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
     ),
     mirrors=(
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion",
     ),
     # As TensorFlow Datasets and torchvision publish them.
-    packed={
-        "train-images-idx3-ubyte.gz": (
-            "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"
-        ),
-        "train-labels-idx1-ubyte.gz": (
-            "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"
-        ),
-        "t10k-images-idx3-ubyte.gz": (
-            "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"
-        ),
-        "t10k-labels-idx1-ubyte.gz": (
-            "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"
-        ),
-    },
-    unpacked={},  # nobody publishes them: head, length and labels are checked alone
+    packed=_by_file(
+        "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+        "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+        "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+        "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+    ),
+    unpacked={},  # not published anywhere: only head, length and labels are checked
 )

@@ -1,6 +1,6 @@
-"""New images to be classified: pictures as people have them, or arrays as data sets have them.
+"""New images to classify: a user's pictures, or arrays in the form of a data set.
 
-Knows no network, only the shape and the range of pixels that it wants.
+Knows no network, only the shape and the range of pixels that it needs.
 """
 
 import warnings
@@ -15,18 +15,18 @@ from perceptune.data.files import reason
 from perceptune.errors import UserError
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-_INK = 0.2  # of the darkest stroke; what is fainter is paper, dust or JPEG's noise
+_INK = 0.2  # as a fraction of the darkest stroke; fainter pixels are paper, dust or noise of JPEG
 _BOX = 20 / 28  # MNIST's digits fit a box of 20 × 20 in an image of 28 × 28
 _SMALL = 20  # images below this many pixels, such as 8 × 8, are filled to their edges
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Images as a network takes them.
+    """Images in the form of a network's inputs.
 
     Attributes:
         images: (n, height · width) uint8.
-        names: their files, or None where they are rows of a table.
+        names: their file names, or None for rows of a table.
     """
 
     images: np.ndarray
@@ -34,13 +34,13 @@ class Pictures:
 
 
 def read(path: Path, shape: Sequence[int], pixel_max: int) -> Pictures:
-    """Images of `shape` (height, width) with pixels up to `pixel_max`, from what `path` names.
+    """Read images of `shape` (height, width) with pixels up to `pixel_max` from `path`.
 
-    A picture may have any size and be dark on light or light on dark. A folder stands for its
-    pictures, in the order of their names.
+    `path` is a picture of any size, dark on light or light on dark; a folder of pictures, read in
+    the order of their names; an array .npy; or a table .csv without labels.
 
     Raises:
-        UserError: it is nothing of the kind, or does not fit.
+        UserError: none of these, or of another shape or range.
     """
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
@@ -56,16 +56,16 @@ def read(path: Path, shape: Sequence[int], pixel_max: int) -> Pictures:
 
 
 def picture(path: Path, shape: Sequence[int], pixel_max: int) -> np.ndarray:
-    """One picture as a data set would have it, (height · width) uint8.
+    """Read a picture in the form of a data set's image, (height · width) uint8.
 
     Raises:
-        UserError: it is no picture, or there is nothing on it.
+        UserError: no picture, or one of a single colour.
     """
     from PIL import Image
 
     try:
         with warnings.catch_warnings(), Image.open(path) as opened:
-            warnings.simplefilter("error")  # a picture that would fill the memory
+            warnings.simplefilter("error")  # a picture too large for memory
             opaque = opened.convert("RGBA")
             page = Image.new("RGBA", opaque.size, "white")
             page.alpha_composite(opaque)
@@ -76,7 +76,7 @@ def picture(path: Path, shape: Sequence[int], pixel_max: int) -> np.ndarray:
     light = 1 - grey if np.median(edge) > 0.5 else grey  # ink is light, as in MNIST
     light = np.clip(light - np.median(np.minimum(light, 1 - _INK)), 0, None)
     if light.max() < 0.05:
-        raise UserError(f"{path} shows nothing: all of it has one colour")
+        raise UserError(f"{path} shows nothing: all of it is one colour")
     light /= light.max()
     if grey.shape != tuple(shape):
         light = _fitted(light, shape)
@@ -84,7 +84,7 @@ def picture(path: Path, shape: Sequence[int], pixel_max: int) -> np.ndarray:
 
 
 def _fitted(light: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Cut out the ink, scale it to a box, and centre its mass, as MNIST was made.
+    """Crop `light` (rows, columns) to its ink, scale it to a box and centre it, as MNIST was made.
 
     LeCun, Cortes & Burges 1998: "normalized to fit in a 20x20 pixel box while preserving their
     aspect ratio […] centered in a 28x28 image by computing the center of mass".
@@ -114,6 +114,7 @@ def _fitted(light: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 
 def _array(path: Path, shape: Sequence[int], pixel_max: int) -> np.ndarray:
+    """Read an array of images, (n, height · width) uint8."""
     try:
         array = np.load(path, allow_pickle=False)
     except Exception as error:  # a damaged header makes NumPy raise nearly anything
@@ -132,7 +133,8 @@ def _array(path: Path, shape: Sequence[int], pixel_max: int) -> np.ndarray:
     if array.dtype.kind == "f":
         if 0 < high <= 1 < pixel_max and (array % 1).any():
             raise UserError(
-                f"{path}: pixels run from 0 to {pixel_max} here, not from 0 to 1; multiply first"
+                f"{path}: pixels must be from 0 to {pixel_max}, not from 0 to 1; multiply them by "
+                f"{pixel_max}"
             )
         array = np.rint(array)
     images: np.ndarray = array.reshape(-1, size).astype(np.uint8, copy=False)
@@ -140,7 +142,7 @@ def _array(path: Path, shape: Sequence[int], pixel_max: int) -> np.ndarray:
 
 
 def _table(path: Path, shape: Sequence[int], pixel_max: int) -> np.ndarray:
-    """Kaggle's test.csv: `pixel0,pixel1,…`, header optional."""
+    """Read a table in the form of Kaggle's test.csv, (n, height · width) uint8."""
     pixels = table.pixels(path, shape[0] * shape[1])
     if pixels.max() > pixel_max:
         raise UserError(f"{path}: pixels must be from 0 to {pixel_max}, got {pixels.max()}")

@@ -1,9 +1,11 @@
-"""The sources of data, by name, and the one function that reads any of them.
+"""The data sets by name, the specification of one, and the one function that loads any of them.
 
-It knows neither file formats nor the network: each source has a module of its own.
+Knows neither file formats nor the network: each format has a module of its own. A new data set is
+a function here that takes a `DataSpec`, its row in `SOURCES`, and a file in conf/data.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,48 +13,65 @@ import numpy as np
 
 from perceptune.data import archive, idx, table
 from perceptune.data.dataset import Dataset, Decoded, finish, numbered
+from perceptune.data.split import check_validation
 from perceptune.errors import UserError
+from perceptune.nn.checks import check, check_nonnegative
 
-__all__ = ["CSV_PATH", "NPZ_PATH", "SOURCES", "Dataset", "load"]
-
-CSV_PATH = Path("dataset/train.csv")
-NPZ_PATH = Path("~/.keras/datasets/mnist.npz")
+__all__ = ["SOURCES", "DataSpec", "Dataset", "load"]
 
 
-def load(
-    name: str,
-    *,
-    folder: Path | None = None,
-    path: Path | None = None,
-    cache: Path | None = None,
-) -> Dataset:
-    """Read a data set, and verify it.
+@dataclass(frozen=True)
+class DataSpec:
+    """A data set and its division, before any file is read.
+
+    Attributes:
+        name: a key of `SOURCES`.
+        validation: size of the validation part: a fraction in [0, 1) of what is not test, or a
+            whole number of samples from 1; 0 means none.
+        split_seed: seed of the division into parts, 0 or more.
+        standardize: scale pixels to mean 0 and standard deviation 1 instead of to [0, 1].
+        dir: folder with the files of a downloadable set; None downloads them.
+        path: file of a set that is one file.
+
+    Raises:
+        RangeError: an unknown name, or a number outside its range.
+    """
+
+    name: str
+    validation: float
+    split_seed: int
+    standardize: bool
+    dir: str | None
+    path: str | None
+
+    def __post_init__(self) -> None:
+        check(self.name in SOURCES, "name", "one of " + ", ".join(SOURCES), self.name)
+        check_validation(self.validation)
+        check_nonnegative(split_seed=self.split_seed)
+
+
+def load(spec: DataSpec, *, cache: Path | None = None) -> Dataset:
+    """Read and verify the data set of `spec`.
 
     Args:
-        name: A key of `SOURCES`.
-        folder: Where the files of mnist and fashion_mnist are; None downloads them.
-        path: The file of csv or npz; None is the usual place of each.
-        cache: Folder for downloads and decoded arrays; None is PERCEPTUNE_CACHE_DIR, else the
+        spec: names the data set and where its files are.
+        cache: folder for downloads and decoded arrays; None is PERCEPTUNE_CACHE_DIR, else the
             operating system's place for caches.
 
     Raises:
-        UserError: no such source, or its files are missing, damaged or not what they should be.
+        UserError: its files are missing, damaged or not what they should be.
     """
-    if name not in SOURCES:
-        raise UserError(f"no data set {name!r}; set data to one of {', '.join(SOURCES)}")
-    return SOURCES[name](folder=folder, path=path, cache=cache)
+    return SOURCES[spec.name](spec, cache)
 
 
-def digits(
-    *, folder: Path | None = None, path: Path | None = None, cache: Path | None = None
-) -> Dataset:
-    """The 1,797 real scans of 8 × 8 pixels, 0 … 16, that scikit-learn ships.
+def digits(spec: DataSpec, cache: Path | None) -> Dataset:
+    """The 1,797 scans of 8 × 8 pixels, 0 … 16, that scikit-learn ships.
 
     E. Alpaydin & C. Kaynak 1998, the test part of UCI's "Optical Recognition of Handwritten
-    Digits". Decoding takes milliseconds, less than importing scikit-learn or asking a cache.
+    Digits". Decoding takes milliseconds, less than importing scikit-learn or reading a cache.
     """
-    spec = find_spec("sklearn")  # finds it without importing it
-    homes = (spec and spec.submodule_search_locations) or []
+    package = find_spec("sklearn")  # finds it without importing it
+    homes = (package and package.submodule_search_locations) or []
     for home in map(Path, homes):
         file = home / "datasets" / "data" / "digits.csv.gz"
         try:
@@ -63,39 +82,41 @@ def digits(
             decoded = Decoded(rows[:, :-1], rows[:, -1], (8, 8), numbered(10), pixel_max=16)
             return finish(decoded, name="digits", origin="scikit-learn's digits")
     raise UserError(
-        "the digits that scikit-learn ships are not there or damaged; install scikit-learn again"
+        "the digits that scikit-learn ships are missing or damaged; install scikit-learn again"
     )
 
 
-def mnist(
-    *, folder: Path | None = None, path: Path | None = None, cache: Path | None = None
-) -> Dataset:
-    """MNIST: 60,000 + 10,000 digits of 28 × 28 (LeCun, Cortes & Burges 1998)."""
-    return idx.load(idx.MNIST, folder=folder, cache=cache)
+def mnist(spec: DataSpec, cache: Path | None) -> Dataset:
+    """MNIST: 60,000 + 10,000 digits of 28 × 28 pixels (LeCun, Cortes & Burges 1998)."""
+    return idx.load(idx.MNIST, folder=_folder(spec), cache=cache)
 
 
-def fashion_mnist(
-    *, folder: Path | None = None, path: Path | None = None, cache: Path | None = None
-) -> Dataset:
+def fashion_mnist(spec: DataSpec, cache: Path | None) -> Dataset:
     """Fashion-MNIST: 60,000 + 10,000 garments (Xiao, Rasul & Vollgraf 2017, arXiv:1708.07747)."""
-    return idx.load(idx.FASHION_MNIST, folder=folder, cache=cache)
+    return idx.load(idx.FASHION_MNIST, folder=_folder(spec), cache=cache)
 
 
-def csv(
-    *, folder: Path | None = None, path: Path | None = None, cache: Path | None = None
-) -> Dataset:
-    """A table as Kaggle's "Digit Recognizer" has it; no test part of its own."""
-    return table.load(path or CSV_PATH, cache=cache)
+def csv(spec: DataSpec, cache: Path | None) -> Dataset:
+    """A table in the form of Kaggle's "Digit Recognizer"; it has no test part of its own."""
+    return table.load(_file(spec), cache=cache)
 
 
-def npz(
-    *, folder: Path | None = None, path: Path | None = None, cache: Path | None = None
-) -> Dataset:
-    """Keras's mnist.npz, by default where Keras keeps it."""
-    return archive.load(path or NPZ_PATH, cache=cache)
+def npz(spec: DataSpec, cache: Path | None) -> Dataset:
+    """An archive in the form of Keras's mnist.npz."""
+    return archive.load(_file(spec), cache=cache)
 
 
-SOURCES: dict[str, Callable[..., Dataset]] = {
+def _folder(spec: DataSpec) -> Path | None:
+    return Path(spec.dir) if spec.dir else None
+
+
+def _file(spec: DataSpec) -> Path:
+    if not spec.path:
+        raise UserError(f"data={spec.name} is read from a file; set data.path to it")
+    return Path(spec.path)
+
+
+SOURCES: dict[str, Callable[[DataSpec, Path | None], Dataset]] = {
     "digits": digits,
     "mnist": mnist,
     "fashion_mnist": fashion_mnist,

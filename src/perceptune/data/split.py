@@ -1,6 +1,6 @@
-"""Training, validation and test parts of a data set: stratified, seeded, as row numbers.
+"""Training, validation and test parts of a data set: stratified, by a seed, as row numbers.
 
-It copies no image and knows no source: every part shares the set's own arrays.
+Copies no image and knows no source: every part points into the set's own arrays.
 """
 
 import math
@@ -10,6 +10,7 @@ import numpy as np
 
 from perceptune.data.dataset import Dataset
 from perceptune.errors import UserError
+from perceptune.nn.checks import check, check_nonnegative
 
 TEST_FRACTION = 0.2  # of a set that comes without a test part
 CHUNK = 1024  # rows scaled to float64 at a time: 6 MB for 28 × 28
@@ -17,12 +18,12 @@ CHUNK = 1024  # rows scaled to float64 at a time: 6 MB for 28 × 28
 
 @dataclass(frozen=True)
 class Part:
-    """Some rows of the arrays that all parts share.
+    """Some rows of arrays that the parts share.
 
     Attributes:
         images: (n_total, pixels) uint8, the whole array.
         labels: (n_total,) uint8, the whole array.
-        rows: (n,) int64, ascending: the rows that belong to this part.
+        rows: (n,) int64, ascending: the rows of this part.
     """
 
     images: np.ndarray
@@ -30,13 +31,13 @@ class Part:
     rows: np.ndarray
 
     def __len__(self) -> int:
-        """Number of images in this part."""
+        """Count the images of this part."""
         return len(self.rows)
 
 
 @dataclass(frozen=True)
 class Split:
-    """The three parts; `validation` is None when none was asked for."""
+    """The three parts; `validation` may be None."""
 
     train: Part
     validation: Part | None
@@ -44,23 +45,24 @@ class Split:
 
 
 def split(dataset: Dataset, *, validation: float, seed: int) -> Split:
-    """Divide a data set; every class keeps its share in every part.
+    """Split a data set; every class keeps its fraction in every part.
 
-    A set without a test part gives 20 % of its images to one; which, depends on `seed` alone
-    and not on `validation`. The same arguments give the same rows on every machine.
+    Of a set without a test part, 20 % of the images become one; which ones depends on `seed` only,
+    not on `validation`. The same arguments give the same rows on every machine.
 
     Args:
-        dataset: What to divide.
-        validation: How much of what is not test goes to validation: a fraction in (0, 1), a
-            whole count from 1 (met exactly), or 0 for none.
-        seed: Of the two draws.
+        dataset: what to split.
+        validation: size of the validation part: a fraction in (0, 1) of what is not test, a whole
+            number of images from 1, or 0 for none.
+        seed: of both random draws.
 
     Raises:
-        UserError: `validation` is none of these, a class would be left without a training
-            image, or the seed is negative.
+        RangeError: `validation` is none of these, or the seed is negative.
+        UserError: a class would be left without a training image, or `validation` is a fraction
+            that makes less than one image.
     """
-    if seed < 0:
-        raise UserError(f"data.split_seed={seed} is below 0; set data.split_seed to 0 or above")
+    check_validation(validation)
+    check_nonnegative(split_seed=seed)
     test_rng, validation_rng = np.random.default_rng(seed).spawn(2)
     rows = np.arange(len(dataset.labels), dtype=np.int64)
     if dataset.test_images is not None and dataset.test_labels is not None:
@@ -82,11 +84,22 @@ def split(dataset: Dataset, *, validation: float, seed: int) -> Split:
     return Split(Part(dataset.images, dataset.labels, rows), held_out, test)
 
 
-def moments(part: Part) -> tuple[float, float]:
-    """Mean and standard deviation (over n, not n - 1) of the part's raw pixel values.
+def check_validation(validation: float) -> None:
+    """Refuse what is neither a fraction in [0, 1) nor a whole number.
 
-    Whole numbers sum to an exact float64 here (60,000 images of 28 × 28 reach 3·10¹², the limit
-    is 2⁵³), so the order of the rows cannot matter.
+    Raises:
+        RangeError: it is neither.
+    """
+    holds = 0 <= validation < 1 or (1 <= validation < math.inf and validation == int(validation))
+    rule = "a fraction in [0, 1) or a whole number of samples"
+    check(holds, "validation", rule, validation)
+
+
+def moments(part: Part) -> tuple[float, float]:
+    """Compute mean and standard deviation (over n, not n - 1) of the part's raw pixel values.
+
+    Sums of whole numbers are exact in float64 here (60,000 images of 28 × 28 reach 3·10¹², the
+    limit is 2⁵³), so the order of the rows does not matter.
     """
     total = squares = 0.0
     for start in range(0, len(part), CHUNK):
@@ -99,57 +112,48 @@ def moments(part: Part) -> tuple[float, float]:
 
 
 def _count(validation: float, available: int) -> int:
-    """Number of validation images."""
-    rule = f"a fraction below 1 or a whole count below {available}; 0 for none"
-    if not math.isfinite(validation) or validation < 0 or validation >= available:
+    """Compute the number of validation images."""
+    if validation >= 1:
+        return int(validation)
+    count = round(validation * available)
+    if validation > 0 and count == 0:
         raise UserError(
-            f"data.validation={validation:.10g} is out of range; set data.validation to {rule}"
+            f"data.validation={validation:.10g} of {available} images is not one image; set "
+            "data.validation higher, or to 0 for none"
         )
-    if validation < 1:
-        count = round(validation * available)
-        if validation > 0 and count == 0:
-            raise UserError(
-                f"data.validation={validation:.10g} of {available} images is not one image; set "
-                f"data.validation to {rule}"
-            )
-        return count
-    if validation != int(validation):
-        raise UserError(
-            f"data.validation={validation:.10g} is not a whole count; set data.validation to {rule}"
-        )
-    return int(validation)
+    return count
 
 
 def _hold_out(
     dataset: Dataset, rows: np.ndarray, count: int, rng: np.random.Generator, what: str, remedy: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Divide `rows` (ascending) into those that stay and `count` that go, both ascending."""
+    """Split `rows` (n,), ascending, into those that stay and `count` others, both ascending."""
     labels = np.asarray(dataset.labels)[rows]
     present, sizes = np.unique(labels, return_counts=True)
     if count < 1 or count > len(rows) - len(present):
         raise UserError(
             f"{what} cannot be taken from {len(rows)} images of {len(present)} classes, since "
-            f"every class must keep one to train on; {remedy}"
+            f"every class must keep one for training; {remedy}"
         )
-    gone = np.zeros(len(rows), dtype=bool)
-    for label, share in zip(present, _shares(sizes, count), strict=True):
-        gone[rng.permutation(np.flatnonzero(labels == label))[:share]] = True
-    return rows[~gone], rows[gone]
+    taken = np.zeros(len(rows), dtype=bool)
+    for label, quota in zip(present, _quotas(sizes, count), strict=True):
+        taken[rng.permutation(np.flatnonzero(labels == label))[:quota]] = True
+    return rows[~taken], rows[taken]
 
 
-def _shares(sizes: np.ndarray, count: int) -> np.ndarray:
-    """How many of each class to take so that they sum to `count`, and each leaves one behind.
+def _quotas(sizes: np.ndarray, count: int) -> np.ndarray:
+    """Compute how many to take of each class, (classes,), so that each class keeps one.
 
-    The method of largest remainders (Hamilton), in whole numbers so that no rounding of floats
-    can differ between machines; ties go to the lower class.
+    `sizes` is (classes,). They sum to `count` by the method of largest remainders (Hamilton), in
+    integers, so that rounding is the same on every machine; ties go to the lower class.
     """
     sizes = sizes.astype(np.int64)
-    shares: np.ndarray = np.minimum(count * sizes // sizes.sum(), sizes - 1)
-    remainders = count * sizes - shares * sizes.sum()
-    while (missing := count - int(shares.sum())) > 0:
-        spare = shares < sizes - 1
-        # lexsort: the last key counts first, so classes with nothing to spare come last.
+    quotas: np.ndarray = np.minimum(count * sizes // sizes.sum(), sizes - 1)
+    remainders = count * sizes - quotas * sizes.sum()
+    while (missing := count - int(quotas.sum())) > 0:
+        spare = quotas < sizes - 1
+        # lexsort sorts by the last key first, so classes with nothing to spare come last.
         order = np.lexsort((-remainders, ~spare))[: min(missing, int(spare.sum()))]
-        shares[order] += 1
+        quotas[order] += 1
         remainders[order] -= sizes.sum()
-    return shares
+    return quotas

@@ -1,8 +1,7 @@
-"""Tables of digits: Kaggle's CSV, one image a row, `label,pixel0,pixel1,…`, header optional.
+"""Tables of images: Kaggle's CSV, one image a row, `label,pixel0,pixel1,…`, header optional.
 
-Its train.csv has the labels, its test.csv has not; both are read, and refused, in the same way.
-
-It knows no particular data set: images of any square size, and as many classes as labels say.
+Its train.csv has labels, its test.csv has none; both have the same checks and messages. Knows no
+particular data set: images of any square size, and as many classes as the labels need.
 """
 
 import math
@@ -28,7 +27,7 @@ def load(path: Path, *, cache: Path | None = None) -> Dataset:
     """Read a CSV file; labels 0 … max become that many classes, at least two.
 
     Raises:
-        UserError: no such file, or what it holds is no such table; says line and column.
+        UserError: no such file, or not such a table; names line and column.
     """
     path = path.expanduser().absolute()
     mark = fingerprint(path, remedy="set data.path to a CSV file with label,pixel0,pixel1,…")
@@ -36,10 +35,10 @@ def load(path: Path, *, cache: Path | None = None) -> Dataset:
 
 
 def pixels(path: Path, size: int) -> np.ndarray:
-    """Images without labels, as in Kaggle's test.csv: (n, `size`) uint8.
+    """Read images without labels, as in Kaggle's test.csv: (n, `size`) uint8.
 
     Raises:
-        UserError: what the file holds is no such table; says line and column.
+        UserError: not such a table; names line and column.
     """
     try:
         line, cells = next(_rows(path), (1, []))
@@ -49,9 +48,9 @@ def pixels(path: Path, size: int) -> np.ndarray:
     if not cells:
         raise UserError(f"{path} is empty; {UNLABELLED}")
     if cells[0].lower() == "label":
-        raise UserError(f"{path} has a column 'label': that is what is to be predicted")
+        raise UserError(f"{path} has a column 'label'; leave it out, or use a file without labels")
     if len(cells) != size:
-        raise UserError(f"{path} has {len(cells)} columns, expected {size}: one a pixel")
+        raise UserError(f"{path} has {len(cells)} columns, expected {size}, one for each pixel")
     return _numbers(path, 0 if _NUMBER.fullmatch(cells[0]) else line, size, UNLABELLED)
 
 
@@ -74,7 +73,7 @@ def _decode(path: Path) -> Decoded:
 
 
 def _numbers(path: Path, skip: int, columns: int, form: str) -> np.ndarray:
-    """The table below its header, (rows, columns) uint8; `form` says what it should be."""
+    """Read the table below its header, (rows, columns) uint8; `form` describes it in messages."""
     try:
         table = _parse(path, skip)
     except (ValueError, Warning, OSError) as error:  # UnicodeDecodeError is a ValueError
@@ -86,13 +85,10 @@ def _numbers(path: Path, skip: int, columns: int, form: str) -> np.ndarray:
 
 
 def _parse(path: Path, skip: int) -> np.ndarray:
-    """NumPy's C parser: strict about range and row length, but its messages name other rows.
-
-    Returns:
-        (rows, columns) uint8.
+    """Parse with NumPy, (rows, columns) uint8: strict and fast, but it counts rows differently.
 
     Raises:
-        ValueError, UserWarning: anything is wrong.
+        ValueError, UserWarning: the file is no such table.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # an empty table, an integer written as a float
@@ -109,7 +105,7 @@ def _parse(path: Path, skip: int) -> np.ndarray:
 
 
 def _first_row(path: Path) -> tuple[int, int]:
-    """How many lines the header takes (0: there is none), and the number of columns.
+    """Count the header's lines (0: no header) and the columns.
 
     Raises:
         UserError: empty, no label column, or no square number of pixels.
@@ -134,7 +130,7 @@ def _first_row(path: Path) -> tuple[int, int]:
 
 
 def _raise_first_fault(path: Path, skip: int, columns: int, form: str) -> None:
-    """Walk the table slowly and say where its first fault is; return when there is none."""
+    """Read line by line to the first fault and raise it; return if there is none."""
     empty = True
     for line, cells in _rows(path):
         if line <= skip:
@@ -156,9 +152,9 @@ def _raise_first_fault(path: Path, skip: int, columns: int, form: str) -> None:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of every line that is not empty.
+    """Yield line number and cells of every line that is not empty.
 
-    A comma inside quotes divides as well: no number has one.
+    A comma inside quotes separates as well: no number has one.
     """
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         for number, text in enumerate(file, start=1):
@@ -167,7 +163,7 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _bare(cell: str) -> str:
-    """The cell without blanks and quotes around it."""
+    """Remove blanks and quotes around a cell."""
     cell = cell.strip()
     return cell[1:-1] if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell
 

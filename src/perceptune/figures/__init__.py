@@ -1,4 +1,4 @@
-"""Pictures of a run, from plain arrays: one style, colours that everybody can tell apart.
+"""Figures from plain arrays: one style, colours that everybody can tell apart.
 
 Knows neither runs nor networks. Uses matplotlib's figures directly: no global state, no window.
 """

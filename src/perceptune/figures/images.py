@@ -1,4 +1,4 @@
-"""Pictures made of samples or weights: a wall of small images, each with its caption."""
+"""Figures made of samples or weights: a grid of small images, each with its caption."""
 
 import math
 from collections.abc import Sequence
@@ -24,11 +24,11 @@ def gallery(
         columns: samples a row.
     """
     colours = [BLUE if hit else ORANGE for hit in right]
-    _wall(path, images, captions, colours, title=title, columns=columns, signed=False)
+    _grid(path, images, captions, colours, title=title, columns=columns, signed=False)
 
 
 def tiles(path: Path, weights: Array, captions: Sequence[str], *, title: str) -> None:
-    """What first-layer units look for: orange lights them up, violet holds them back, white is 0.
+    """First-layer weights as images, one a unit: orange is positive, violet negative, white 0.
 
     Args:
         path: the PNG to write.
@@ -38,10 +38,10 @@ def tiles(path: Path, weights: Array, captions: Sequence[str], *, title: str) ->
     """
     columns = 8 if len(weights) > 10 else 5
     colours = [GREY] * len(weights)
-    _wall(path, weights, captions, colours, title=title, columns=columns, signed=True)
+    _grid(path, weights, captions, colours, title=title, columns=columns, signed=True)
 
 
-def _wall(
+def _grid(
     path: Path,
     images: Array,
     captions: Sequence[str],

@@ -1,4 +1,4 @@
-"""Pictures of how good predictions are."""
+"""Figures of how good predictions are."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,30 +14,30 @@ if TYPE_CHECKING:
 
 
 def confusion(path: Path, counts: Array, classes: Sequence[str]) -> None:
-    """The confusion matrix; colour shows a row's share, so that rare classes are seen as well.
+    """The confusion matrix; colour is a fraction of the row, so that rare classes show as well.
 
     Args:
         path: the PNG to write.
         counts: (classes, classes), row the true class, column the predicted one.
         classes: their names.
     """
-    shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+    fractions = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
     right, total = counts.trace(), counts.sum()
     with drawn(path, width=7, height=6.4) as figure:
         axes = figure.add_subplot()
         axes.grid(visible=False)
         # The root makes the few mistakes visible beside the many hits.
-        axes.imshow(shares**0.5, cmap="Blues", vmin=0, vmax=1)
+        axes.imshow(fractions**0.5, cmap="Blues", vmin=0, vmax=1)
         ticks = range(len(classes))
         axes.set_xticks(ticks, classes, rotation=45 if max(map(len, classes)) > 3 else 0)
         axes.set_yticks(ticks, classes)
         axes.set(xlabel="predicted", ylabel="true")
-        axes.set_title(f"{right:,} of {total:,} right ({right / total:.2%})")
+        axes.set_title(f"{right:,} of {total:,} correct ({right / total:.2%})")
         for row in ticks:
             for column in ticks:
                 if counts[row, column]:
                     number = f"{counts[row, column]:,}"
-                    colour = "white" if shares[row, column] > 0.3 else "black"
+                    colour = "white" if fractions[row, column] > 0.3 else "black"
                     axes.text(column, row, number, color=colour, size=9, ha="center", va="center")
 
 
@@ -70,7 +70,7 @@ def per_class(
 
 
 def calibration(path: Path, measured: "Calibration") -> None:
-    """Whether a probability can be taken at its word: the reliability curve and its counts.
+    """The reliability diagram: accuracy against confidence, and how many samples each bin has.
 
     Args:
         path: the PNG to write.
@@ -83,11 +83,13 @@ def calibration(path: Path, measured: "Calibration") -> None:
         confidence, accuracy = measured.confidence[used], measured.accuracy[used]
         above.plot(confidence, accuracy, marker="o", color=BLUE, label="this network")
         above.vlines(confidence, confidence, accuracy, color=ORANGE, label="gap")
-        above.set(ylabel="share that is right", ylim=(-0.02, 1.02))
+        above.set(ylabel="accuracy", ylim=(-0.02, 1.02))
         above.set_title(f"expected calibration error {measured.error:.2%}")
         above.legend(loc="upper left")
         bins = len(used)
         below.bar((np.arange(bins) + 0.5) / bins, measured.count, width=0.9 / bins, color=BLUE)
-        below.set(xlabel="probability of the predicted class", ylabel="samples", yscale="log")
+        below.set(
+            xlabel="confidence: probability of the predicted class", ylabel="samples", yscale="log"
+        )
         below.set_ylim(bottom=0.6)  # so that a bar of one sample has a height
         below.set_xlim(0, 1.01)

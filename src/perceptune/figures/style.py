@@ -1,4 +1,4 @@
-"""What all pictures share: size of type, colours, and how a file is written."""
+"""The style that all figures share: size of type, colours, and how a file is written."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ def drawn(path: Path, width: float, height: float) -> Iterator["Figure"]:
     from matplotlib import style
     from matplotlib.figure import Figure
 
-    # From the defaults, so that pictures look alike whatever another library has set.
+    # From the defaults, so that figures look alike whatever another library has set.
     with style.context(["default", _STYLE]):
         figure = Figure(figsize=(width, height), layout="constrained", dpi=110)
         yield figure

@@ -1,18 +1,22 @@
-"""Pictures of how a training went."""
+"""Figures of how a training went; knows only measurements by epoch, and activations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from perceptune.evaluation import Spread
 from perceptune.figures.style import BLUE, GREY, ORANGE, drawn
 from perceptune.nn.layout import Array
 
 if TYPE_CHECKING:
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.axes import Axes
 
 _BINS = 60
+_TITLES = {"loss": "cross-entropy", "accuracy": "accuracy"}
+_PARTS = (("train", "training", ORANGE), ("val", "validation", BLUE))
 
 
 def curves(path: Path, history: Sequence[Mapping[str, float]], best: int) -> None:
@@ -25,55 +29,37 @@ def curves(path: Path, history: Sequence[Mapping[str, float]], best: int) -> Non
     """
     epochs = [record["epoch"] for record in history]
     dots = "." if len(epochs) < 40 else ""
-    with drawn(path, width=9, height=3.6) as figure:
-        for place, kind in enumerate(("loss", "accuracy"), start=1):
-            axes = figure.add_subplot(1, 2, place)
-            for part, label, colour in (("train", "training", ORANGE), ("val", "validation", BLUE)):
-                if f"{part}/{kind}" in history[0]:
-                    values = [record[f"{part}/{kind}"] for record in history]
-                    axes.plot(epochs, values, marker=dots, color=colour, label=label)
+    with _by_epoch(path) as panels:
+        for kind, axes in panels.items():
+            for name, label, colour in _series(kind, history[0]):
+                values = [record[name] for record in history]
+                axes.plot(epochs, values, marker=dots, color=colour, label=label)
             axes.axvline(best, color=GREY, linestyle=":", label=f"best, epoch {best}")
-            axes.set(xlabel="epoch", title="cross-entropy" if kind == "loss" else "accuracy")
-            axes.xaxis.set_major_locator(_whole_numbers())
-            if kind == "loss":
-                axes.set_yscale("log")
-            axes.legend()
 
 
 def seeds(path: Path, histories: Sequence[Sequence[Mapping[str, float]]]) -> None:
-    """Loss and accuracy by epoch of several trainings: each, their mean, and ± a deviation.
+    """Loss and accuracy by epoch of several seeds: each, and their mean ± standard deviation.
 
     Args:
         path: the PNG to write.
-        histories: for each training what `curves` takes; means end with the shortest.
+        histories: for each seed what `curves` takes; means end with the shortest.
     """
-    shortest = min(histories, key=len)
-    epochs = [record["epoch"] for record in shortest]
-    with drawn(path, width=9, height=3.6) as figure:
-        for place, kind in enumerate(("loss", "accuracy"), start=1):
-            axes = figure.add_subplot(1, 2, place)
-            for part, label, colour in (("train", "training", ORANGE), ("val", "validation", BLUE)):
-                name = f"{part}/{kind}"
-                if name not in shortest[0]:
-                    continue
+    epochs = [record["epoch"] for record in min(histories, key=len)]
+    with _by_epoch(path, f", {len(histories)} seeds, mean ± sd") as panels:
+        for kind, axes in panels.items():
+            for name, label, colour in _series(kind, histories[0][0]):
                 for own in histories:
                     values = [record[name] for record in own]
                     axes.plot([r["epoch"] for r in own], values, color=colour, alpha=0.3, lw=0.7)
-                rows = [[record[name] for record in own[: len(epochs)]] for own in histories]
-                mean, deviation = np.mean(rows, axis=0), np.std(rows, axis=0, ddof=1)
+                rows = zip(*histories, strict=False)  # one an epoch, until the first has ended
+                spreads = [Spread.of([record[name] for record in row]) for row in rows]
+                mean, sd = np.array([(spread.mean, spread.sd) for spread in spreads]).T
                 axes.plot(epochs, mean, color=colour, label=f"{label}, mean")
-                low, high = mean - deviation, mean + deviation
-                axes.fill_between(epochs, low, high, color=colour, alpha=0.2, lw=0)
-            title = "cross-entropy" if kind == "loss" else "accuracy"
-            axes.set(xlabel="epoch", title=f"{title}, {len(histories)} seeds, mean ± sd")
-            axes.xaxis.set_major_locator(_whole_numbers())
-            if kind == "loss":
-                axes.set_yscale("log", nonpositive="clip")
-            axes.legend()
+                axes.fill_between(epochs, mean - sd, mean + sd, color=colour, alpha=0.2, lw=0)
 
 
 def activations(path: Path, before: Sequence[Array], after: Sequence[Array]) -> None:
-    """How hidden units answer to a batch: a histogram for each layer, at start and end.
+    """Histograms of the hidden activations on one batch, a panel a layer, at start and end.
 
     Args:
         path: the PNG to write.
@@ -89,11 +75,26 @@ def activations(path: Path, before: Sequence[Array], after: Sequence[Array]) -> 
                 axes.stairs(counts / layer.size, edges, color=colour, label=label, fill=False)
             axes.set(xlabel="activation", title=f"hidden layer {number}", yscale="log")
             if number == 1:
-                axes.set_ylabel("share of answers")
+                axes.set_ylabel("fraction of activations")
                 axes.legend()
 
 
-def _whole_numbers() -> "MaxNLocator":
+@contextmanager
+def _by_epoch(path: Path, title: str = "") -> Iterator[dict[str, "Axes"]]:
+    """A panel for loss and one for accuracy; `title` follows their names."""
     from matplotlib.ticker import MaxNLocator
 
-    return MaxNLocator(integer=True)
+    with drawn(path, width=9, height=3.6) as figure:
+        panels = dict(zip(_TITLES, figure.subplots(1, 2), strict=True))
+        panels["loss"].set_yscale("log")
+        yield panels
+        for kind, axes in panels.items():
+            axes.set(xlabel="epoch", title=_TITLES[kind] + title)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.legend()
+
+
+def _series(kind: str, measured: Mapping[str, float]) -> list[tuple[str, str, str]]:
+    """Metric name, label and colour of each part of the data that was measured."""
+    named = [(f"{part}/{kind}", label, colour) for part, label, colour in _PARTS]
+    return [series for series in named if series[0] in measured]

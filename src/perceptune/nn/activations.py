@@ -1,6 +1,7 @@
-"""Activation functions and their slopes, written into arrays that the caller owns.
+"""Activation functions and their derivatives, written into arrays that the caller owns.
 
-Each is a small value with one method. Nothing here knows about layers, weights or losses.
+Each is a frozen value with one method and knows nothing of layers, weights or losses. A new one is
+a class here and its row in `ACTIVATIONS`; a field, if it has one, is a line in conf/model/mlp.yaml.
 """
 
 import math
@@ -9,18 +10,18 @@ from typing import Protocol
 
 import numpy as np
 
+from perceptune.nn.checks import check_fraction, check_positive
 from perceptune.nn.layout import Array
 
 
 class Activation(Protocol):
     """An elementwise function f."""
 
-    def forward(self, z: Array, out: Array, slope: Array | None = None) -> None:
-        """Write f(z) into `out` and, when training, f′(z) into `slope`.
+    def forward(self, z: Array, out: Array, derivative: Array | None = None) -> None:
+        """Write f(z) to `out` and, in training, f′(z) to `derivative`.
 
-        All are (batch, units) and share no memory. `z` may be used as scratch: who needs it
-        afterwards keeps a copy. The backward pass is then the same for every activation:
-        ∂L/∂z = ∂L/∂a · slope.
+        All are (batch, units) and share no memory. `z` may be overwritten as scratch. The backward
+        pass is then the same for every activation: ∂L/∂z = ∂L/∂a · f′(z).
         """
 
 
@@ -28,67 +29,68 @@ class Activation(Protocol):
 class Sigmoid:
     """Logistic sigmoid, f(z) = 1 / (1 + e⁻ᶻ), f′ = f(1 - f)."""
 
-    def forward(self, z: Array, out: Array, slope: Array | None = None) -> None:
+    def forward(self, z: Array, out: Array, derivative: Array | None = None) -> None:
         """See `Activation`."""
         # The same as (1 + tanh(z/2)) / 2, which cannot overflow.
         np.multiply(z, 0.5, out=out)
         np.tanh(out, out=out)
         out += 1
         out *= 0.5
-        if slope is not None:
-            np.subtract(1, out, out=slope)
-            slope *= out
+        if derivative is not None:
+            np.subtract(1, out, out=derivative)
+            derivative *= out
 
 
 @dataclass(frozen=True)
 class Tanh:
     """Hyperbolic tangent, f(z) = tanh z, f′ = 1 - f²."""
 
-    def forward(self, z: Array, out: Array, slope: Array | None = None) -> None:
+    def forward(self, z: Array, out: Array, derivative: Array | None = None) -> None:
         """See `Activation`."""
         np.tanh(z, out=out)
-        if slope is not None:
-            np.multiply(out, out, out=slope)
-            np.subtract(1, slope, out=slope)
+        if derivative is not None:
+            np.multiply(out, out, out=derivative)
+            np.subtract(1, derivative, out=derivative)
 
 
 @dataclass(frozen=True)
 class Relu:
     """Rectified linear unit, f(z) = max(z, 0), f′ = 1 for z > 0, else 0."""
 
-    def forward(self, z: Array, out: Array, slope: Array | None = None) -> None:
+    def forward(self, z: Array, out: Array, derivative: Array | None = None) -> None:
         """See `Activation`."""
-        if slope is None:
+        if derivative is None:
             np.maximum(z, 0, out=out)
         else:
-            np.greater(z, 0, out=slope)
-            np.multiply(z, slope, out=out)  # half the time of a maximum
+            np.greater(z, 0, out=derivative)
+            np.multiply(z, derivative, out=out)  # half the time of a maximum
 
 
 @dataclass(frozen=True)
 class LeakyRelu:
     """Leaky ReLU (Maas et al. 2013), f(z) = z for z > 0, else λz; λ is `negative_slope`.
 
+    Usual: λ = 0.01.
+
     Raises:
-        ValueError: a negative_slope outside [0, 1].
+        RangeError: a negative_slope outside [0, 1].
     """
 
-    negative_slope: float = 0.01
+    negative_slope: float
 
     def __post_init__(self) -> None:
-        if not 0 <= self.negative_slope <= 1:
-            raise ValueError(f"negative_slope must be in [0, 1], got {self.negative_slope}")
+        check_fraction(negative_slope=self.negative_slope)
 
-    def forward(self, z: Array, out: Array, slope: Array | None = None) -> None:
+    def forward(self, z: Array, out: Array, derivative: Array | None = None) -> None:
         """See `Activation`."""
-        if slope is None:
+        if derivative is None:
             np.multiply(z, self.negative_slope, out=out)
             np.maximum(z, out, out=out)  # with λ ≤ 1 the larger of z and λz is f(z)
         else:
-            np.greater(z, 0, out=slope)
-            slope *= 1 - self.negative_slope
-            slope += self.negative_slope
-            np.multiply(z, slope, out=out)
+            np.greater(z, 0, out=derivative)
+            derivative *= 1 - self.negative_slope
+            derivative += self.negative_slope
+            np.multiply(z, derivative, out=out)
 
 
 @dataclass(frozen=True)
@@ -97,26 +99,27 @@ class Elu:
 
     f(z) = z for z > 0, else α(eᶻ - 1);  f′ = 1 for z > 0, else αeᶻ
 
+    Usual: α = 1.
+
     Raises:
-        ValueError: alpha not above 0.
+        RangeError: alpha not above 0.
     """
 
-    alpha: float = 1.0
+    alpha: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.alpha < math.inf:
-            raise ValueError(f"alpha must be above 0, got {self.alpha}")
+        check_positive(alpha=self.alpha)
 
-    def forward(self, z: Array, out: Array, slope: Array | None = None) -> None:
+    def forward(self, z: Array, out: Array, derivative: Array | None = None) -> None:
         """See `Activation`."""
         np.minimum(z, 0, out=out)
         np.expm1(out, out=out)
-        out *= self.alpha  # α(eᶻ - 1) left of 0, and 0 right of it
-        if slope is not None:
-            np.greater(z, 0, out=slope)
-            slope *= 1 - self.alpha
-            slope += self.alpha  # α left of 0, 1 right of it
-            slope += out
+        out *= self.alpha  # α(eᶻ - 1) below 0, else 0
+        if derivative is not None:
+            np.greater(z, 0, out=derivative)
+            derivative *= 1 - self.alpha
+            derivative += self.alpha  # α below 0, else 1
+            derivative += out
         np.maximum(z, 0, out=z)
         out += z
 
@@ -135,26 +138,26 @@ class Gelu:
     NumPy has no erf; this form differs from z·Φ(z) by less than 5e-4.
     """
 
-    def forward(self, z: Array, out: Array, slope: Array | None = None) -> None:
+    def forward(self, z: Array, out: Array, derivative: Array | None = None) -> None:
         """See `Activation`."""
         np.multiply(z, z, out=out)
-        if slope is not None:
-            np.multiply(out, 6 * _GELU_CUBIC * _GELU_SCALE, out=slope)
-            slope += 2 * _GELU_SCALE
-            slope *= z  # 2zu′
+        if derivative is not None:
+            np.multiply(out, 6 * _GELU_CUBIC * _GELU_SCALE, out=derivative)
+            derivative += 2 * _GELU_SCALE
+            derivative *= z  # 2zu′
         out *= _GELU_CUBIC * _GELU_SCALE
         out += _GELU_SCALE
         out *= z  # u
         np.tanh(out, out=out)
         out += 1
         out *= 0.5  # h
-        z *= out  # f, kept in z while `out` still serves the slope
-        if slope is not None:
-            slope *= out
+        z *= out  # f, kept in z while the derivative still needs h
+        if derivative is not None:
+            derivative *= out
             np.subtract(1, out, out=out)
-            slope *= out
+            derivative *= out
             np.subtract(1, out, out=out)
-            slope += out
+            derivative += out
         np.copyto(out, z)
 
 
@@ -165,14 +168,14 @@ class Silu:
     f(z) = z·σ(z),  f′ = σ(1 + z(1 - σ))
     """
 
-    def forward(self, z: Array, out: Array, slope: Array | None = None) -> None:
+    def forward(self, z: Array, out: Array, derivative: Array | None = None) -> None:
         """See `Activation`."""
         Sigmoid().forward(z, out)
-        if slope is not None:
-            np.subtract(1, out, out=slope)
-            slope *= z
-            slope += 1
-            slope *= out
+        if derivative is not None:
+            np.subtract(1, out, out=derivative)
+            derivative *= z
+            derivative += 1
+            derivative *= out
         out *= z
 
 
@@ -180,13 +183,13 @@ class Silu:
 class Softplus:
     """Softplus, f(z) = ln(1 + eᶻ), f′ = σ(z) = 1 - e⁻ᶠ."""
 
-    def forward(self, z: Array, out: Array, slope: Array | None = None) -> None:
+    def forward(self, z: Array, out: Array, derivative: Array | None = None) -> None:
         """See `Activation`."""
         np.logaddexp(z, 0, out=out)
-        if slope is not None:
-            np.negative(out, out=slope)
-            np.expm1(slope, out=slope)
-            np.negative(slope, out=slope)
+        if derivative is not None:
+            np.negative(out, out=derivative)
+            np.expm1(derivative, out=derivative)
+            np.negative(derivative, out=derivative)
 
 
 ACTIVATIONS: dict[str, type[Activation]] = {

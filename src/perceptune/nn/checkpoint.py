@@ -1,8 +1,8 @@
-"""One .npz file holds a network, or a whole training between two epochs. Never a pickle.
+"""Files of networks and of trainings between two epochs: one .npz each, never a pickle.
 
-A file is arrays by name plus `meta`, a JSON text that lists them too. It is written beside its
-place and then moved there, so a reader, or a next start after a crash, meets the old file or the
-new one, whole.
+A file is arrays by name plus `meta`, a JSON text that also lists their names. It is written under
+another name and then renamed, so that a reader finds the old file or the new one, never a part.
+Knows nothing of the metadata that others put into it.
 """
 
 import json
@@ -15,16 +15,22 @@ from typing import Any
 import numpy as np
 
 from perceptune.nn.activations import ACTIVATIONS
-from perceptune.nn.layout import Array, Layout
+from perceptune.nn.layout import Array
 from perceptune.nn.network import Network
 from perceptune.nn.state import TrainingState
 
 _META = "meta"
 _NAMES = "arrays"  # within meta
+_NETWORK = "perceptune network 1"
+_TRAINING = "perceptune training 2"  # raise it when what a training needs to continue changes
 
 
 def save(path: Path, arrays: dict[str, Array], meta: dict[str, Any]) -> None:
-    """Write `arrays` and `meta` to `path` in one move."""
+    """Write `arrays` and `meta` to `path`, all or nothing.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -39,11 +45,11 @@ def save(path: Path, arrays: dict[str, Array], meta: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
-    """The arrays and `meta` of a file that `save` wrote.
+    """Read the arrays and `meta` of a file that `save` wrote.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is damaged, or something else.
+        FileNotFoundError: no such file.
+        ValueError: it is damaged, or no file of `save`.
     """
     try:
         # Opened here because NumPy leaves a file open that turns out to be no archive.
@@ -53,26 +59,38 @@ def load(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     except FileNotFoundError:
         raise
     except Exception as error:  # one flipped byte makes zipfile raise nearly anything
-        raise ValueError(f"{path} is damaged, or not a file of Perceptune's") from error
-    # A wrong length in the archive's directory hides arrays without a word. What is no array
-    # comes out of NumPy as plain bytes.
+        raise ValueError(f"{path} is damaged, or not a file of Perceptune") from error
+    # A wrong length in the archive's directory hides arrays without an error, and NumPy returns
+    # entries that are no arrays as bytes.
     whole = isinstance(meta, dict) and meta.pop(_NAMES, None) == sorted(arrays)
     if not whole or any(isinstance(array, bytes) for array in arrays.values()):
-        raise ValueError(f"{path} is not a file of Perceptune's")
+        raise ValueError(f"{path} is no file of Perceptune")
     return arrays, meta
 
 
 @dataclass(frozen=True)
 class SavedNetwork:
-    """A network, its parameters, and what else was noted about it."""
+    """A network from a file.
+
+    Attributes:
+        network: without dropout.
+        theta: (size,) its parameters.
+        metadata: what the writer of the file added.
+    """
 
     network: Network
     theta: Array
-    notes: dict[str, Any]
+    metadata: dict[str, Any]
 
 
-def save_network(path: Path, network: Network, theta: Array, notes: dict[str, Any]) -> None:
-    """Write weights and biases by layer, as anyone would look for them, and how to use them."""
+def save_network(path: Path, network: Network, theta: Array, metadata: dict[str, Any]) -> None:
+    """Write the weights and biases of `theta` (size,) by layer, and the network's shape.
+
+    `metadata` must be JSON.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     arrays = {}
     for number, layer in enumerate(network.layout.layers(theta), start=1):
         arrays[f"weight_{number}"] = layer.weight
@@ -85,107 +103,123 @@ def save_network(path: Path, network: Network, theta: Array, notes: dict[str, An
         "scale": network.scale,
         "shift": network.shift,
     }
-    save(path, arrays, {"format": "perceptune network 1", "network": spec, "notes": notes})
+    save(path, arrays, {"format": _NETWORK, "network": spec, "notes": metadata})
 
 
 def load_network(path: Path) -> SavedNetwork:
     """Read what `save_network` wrote.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is damaged, of another kind, or its parts do not fit together.
+        FileNotFoundError: no such file.
+        ValueError: it is damaged, holds no network, or its parts do not fit together.
     """
     arrays, meta = load(path)
-    if meta.get("format") != "perceptune network 1":
-        raise ValueError(f"{path} holds no network of Perceptune's")
+    if meta.get("format") != _NETWORK:
+        raise ValueError(f"{path} holds no network of Perceptune")
     try:
-        spec = meta["network"]
-        activation = ACTIVATIONS[spec["activation"]](**spec["activation_options"])
-        layout = Layout(spec["widths"])
-        dtype = arrays["weight_1"].dtype
-        if dtype not in (np.float32, np.float64):
-            raise ValueError(f"the type {dtype}")
-        if not (math.isfinite(spec["scale"]) and math.isfinite(spec["shift"])):
-            raise ValueError("the scaling of pixels")
-        theta = layout.empty(dtype)
-        for number, layer in enumerate(layout.layers(theta), start=1):
-            for name, view in (("weight", layer.weight), ("bias", layer.bias)):
-                array = arrays[f"{name}_{number}"]
-                if array.shape != view.shape or not np.isfinite(array).all():
-                    raise ValueError(f"{name}_{number}")
-                view[:] = array
-        if len(arrays) != 2 * len(layout.shapes):
-            raise ValueError(f"widths {spec['widths']}")
-        network = Network(
-            spec["widths"],
-            activation,
-            scale=spec["scale"],
-            shift=spec["shift"],
-            dtype=dtype,
-        )
-        return SavedNetwork(network, theta, _notes(meta))
+        network = _network(meta["network"], arrays["weight_1"].dtype)
+        return SavedNetwork(network, _parameters(network, arrays), _metadata(meta))
     except (KeyError, TypeError, ValueError, MemoryError) as error:
-        raise ValueError(f"{path} is damaged: {error} does not fit the rest") from error
+        raise ValueError(f"{path} is damaged or inconsistent: {error}") from error
+
+
+def _network(spec: dict[str, Any], dtype: np.dtype) -> Network:
+    """Make the network that `spec` describes, for weights of `dtype`."""
+    if dtype not in (np.float32, np.float64):
+        raise ValueError(f"type {dtype}")
+    if not (math.isfinite(spec["scale"]) and math.isfinite(spec["shift"])):
+        raise ValueError("scale or shift")
+    activation = ACTIVATIONS[spec["activation"]](**spec["activation_options"])
+    return Network(
+        spec["widths"], activation, scale=spec["scale"], shift=spec["shift"], dtype=dtype
+    )
+
+
+def _parameters(network: Network, arrays: dict[str, Array]) -> Array:
+    """Collect weights and biases in one θ (size,)."""
+    theta = network.layout.zeros(network.dtype)
+    for number, layer in enumerate(network.layout.layers(theta), start=1):
+        for name, view in (("weight", layer.weight), ("bias", layer.bias)):
+            array = arrays[f"{name}_{number}"]
+            if array.shape != view.shape or not np.isfinite(array).all():
+                raise ValueError(f"{name}_{number}")
+            view[:] = array
+    if len(arrays) != 2 * len(network.layout.shapes):
+        raise ValueError(f"widths {list(network.widths)}")
+    return theta
 
 
 def save_training(
-    path: Path, state: TrainingState, arrays: dict[str, Array], notes: dict[str, Any]
+    path: Path, state: TrainingState, arrays: dict[str, Array], metadata: dict[str, Any]
 ) -> None:
-    """Write all of `state`, and whatever else its owner wants back."""
+    """Write all of `state`, further `arrays` of any shape, and `metadata`, which must be JSON.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     parts = {"theta": state.theta}
     parts |= {f"optimizer.{name}": array for name, array in state.optimizer.items()}
     if state.average is not None:
         parts["average"] = state.average
     parts |= {f"extra.{name}": array for name, array in arrays.items()}
     meta = {
-        "format": "perceptune training 1",
+        "format": _TRAINING,
         "epoch": state.epoch,
         "order": state.order.bit_generator.state,
         "noise": state.noise.bit_generator.state,
-        "notes": notes,
+        "notes": metadata,
     }
     save(path, parts, meta)
 
 
 def load_training(path: Path) -> tuple[TrainingState, dict[str, Array], dict[str, Any]]:
-    """The state, the other arrays and the notes that `save_training` wrote.
+    """Read the state, the further arrays and the metadata that `save_training` wrote.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is damaged or of another kind.
+        FileNotFoundError: no such file.
+        ValueError: it is damaged, no checkpoint, or written by a version with another format.
     """
     arrays, meta = load(path)
-    if meta.get("format") != "perceptune training 1":
+    found = str(meta.get("format"))
+    if not found.startswith("perceptune training "):
         raise ValueError(f"{path} is no checkpoint of a training")
-    try:
-        theta, average, epoch = arrays["theta"], arrays.get("average"), meta["epoch"]
-        for array in (theta, theta if average is None else average):
-            if array.ndim != 1 or array.shape != theta.shape or not np.isfinite(array).all():
-                raise ValueError("theta or its average")
-        if not isinstance(epoch, int) or epoch < 0:
-            raise ValueError(f"epoch {epoch}")
-        state = TrainingState(
-            theta=theta,
-            optimizer=_with_prefix("optimizer.", arrays),
-            average=average,
-            epoch=epoch,
-            order=_generator(meta["order"]),
-            noise=_generator(meta["noise"]),
+    if found != _TRAINING:
+        raise ValueError(
+            f"{path} has the format {found!r}, this version reads {_TRAINING!r}; resume with the "
+            "version that wrote it, or start a new training"
         )
-        return state, _with_prefix("extra.", arrays), _notes(meta)
+    try:
+        return _state(arrays, meta), _with_prefix("extra.", arrays), _metadata(meta)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{path} is damaged: {error} does not fit the rest") from error
+        raise ValueError(f"{path} is damaged or inconsistent: {error}") from error
+
+
+def _state(arrays: dict[str, Array], meta: dict[str, Any]) -> TrainingState:
+    theta, average, epoch = arrays["theta"], arrays.get("average"), meta["epoch"]
+    for array in (theta, theta if average is None else average):
+        if array.ndim != 1 or array.shape != theta.shape or not np.isfinite(array).all():
+            raise ValueError("theta or its average")
+    if not isinstance(epoch, int) or epoch < 0:
+        raise ValueError(f"epoch {epoch}")
+    return TrainingState(
+        theta=theta,
+        optimizer=_with_prefix("optimizer.", arrays),
+        average=average,
+        epoch=epoch,
+        order=_generator(meta["order"]),
+        noise=_generator(meta["noise"]),
+    )
 
 
 def _with_prefix(prefix: str, arrays: dict[str, Array]) -> dict[str, Array]:
     return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
 
 
-def _notes(meta: dict[str, Any]) -> dict[str, Any]:
-    notes = meta["notes"]
-    if not isinstance(notes, dict):
+def _metadata(meta: dict[str, Any]) -> dict[str, Any]:
+    metadata = meta["notes"]
+    if not isinstance(metadata, dict):
         raise TypeError("notes")
-    return notes
+    return metadata
 
 
 def _generator(state: dict[str, Any]) -> np.random.Generator:

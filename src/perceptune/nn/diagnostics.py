@@ -1,6 +1,6 @@
-"""What goes on inside a network while it learns: sizes of gradients, weights and steps, dead units.
+"""Diagnostics of a network on one batch: norms of gradients, weights and updates, dead units.
 
-Looks at one batch between two epochs, on copies: training goes on as if nobody had looked.
+Works on copies between two epochs, so it does not change the training.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from perceptune.nn.losses import target_table
 from perceptune.nn.network import Network
 from perceptune.nn.optimizers import Optimizer, State
 
-_FLAT = 0.01  # of the steepest slope there is in the batch
+_FLAT = 0.01  # as a fraction of the largest derivative in the batch
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,10 @@ class LayerState:
 
     Attributes:
         gradient_norm, weight_norm: Euclidean norms of ∂L/∂W and W, biases included.
-        update_ratio: ‖ΔW‖ / ‖W‖ of the step that the optimizer would make; around 1e-3 is usual.
-        dead: share of units whose slope is flat for every sample, so that nothing can be learnt
-            there; None for the output layer.
-        saturated: share of all answers of all units whose slope is flat; None for the output.
+        update_ratio: ‖ΔW‖ / ‖W‖ of the step that the optimizer would make; usual is about 1e-3.
+        dead: fraction of units whose activation is flat for every sample, so that their weights
+            cannot learn; None for the output layer.
+        saturated: fraction of all activations that are flat; None for the output layer.
     """
 
     gradient_norm: float
@@ -43,56 +43,55 @@ def inspect(
     state: State,
     lr: float,
 ) -> list[LayerState]:
-    """Every layer's state on a batch, input side first; nothing that is passed in is changed.
+    """Measure every layer on a batch, input side first; no argument is changed.
 
     Args:
-        network: without dropout it is looked at, whatever it trains with.
+        network: measured without its dropout.
         theta: (size,) its parameters.
         images, labels: the batch, (samples, inputs) and (samples,).
-        optimizer, state, lr: what the next step would be made with.
+        optimizer, state, lr: of the next step.
     """
-    quiet = without_dropout(network)
-    layers = quiet.layout.layers(theta)
-    gradient = quiet.layout.empty(quiet.dtype)
-    targets = target_table(quiet.widths[-1], dtype=quiet.dtype.type)[labels]
-    work = quiet.read(images, slice(None))
+    network = without_dropout(network)
+    layers = network.layout.layers(theta)
+    gradient, update = network.layout.zeros(network.dtype), theta.copy()
+    gradients = network.layout.layers(gradient)
+    targets = target_table(network.widths[-1], dtype=network.dtype.type)[labels]
+    work = network.read(images, slice(None))
     with np.errstate(all="ignore"):
-        slopes = quiet.layout.layers(gradient)
-        quiet.loss_and_gradient(layers, slopes, work, targets, np.random.default_rng(0))
-        norms = [float(np.linalg.norm(slope.matrix)) for slope in slopes]
-        moved = theta.copy()
-        memory = {name: array.copy() for name, array in state.items()}
-        optimizer.step(moved, gradient, memory, lr)
-        moved -= theta
+        network.loss_and_gradient(layers, gradients, work, targets, np.random.default_rng(0))
+        gradient_norms = [float(np.linalg.norm(layer.matrix)) for layer in gradients]
+        optimizer.step(update, gradient, {name: a.copy() for name, a in state.items()}, lr)
+        update -= theta
+    flat = [_flat(derivatives) for derivatives in work.derivatives]
     found = []
-    for index, (layer, step) in enumerate(zip(layers, quiet.layout.layers(moved), strict=True)):
-        size = float(np.linalg.norm(layer.matrix))
-        flat = None
-        if index < len(layers) - 1:
-            steep = np.abs(work.slopes[index])
-            flat = steep <= _FLAT * steep.max()  # with all at 0, all are flat
+    updates = network.layout.layers(update)
+    for index, (layer, step) in enumerate(zip(layers, updates, strict=True)):
+        norm, hidden = float(np.linalg.norm(layer.matrix)), index < len(flat)
         found.append(
             LayerState(
-                gradient_norm=norms[index],
-                weight_norm=size,
-                update_ratio=float(np.linalg.norm(step.matrix)) / size if size else 0.0,
-                dead=None if flat is None else float(flat.all(axis=0).mean()),
-                saturated=None if flat is None else float(flat.mean()),
+                gradient_norm=gradient_norms[index],
+                weight_norm=norm,
+                update_ratio=float(np.linalg.norm(step.matrix)) / norm if norm else 0.0,
+                dead=float(flat[index].all(axis=0).mean()) if hidden else None,
+                saturated=float(flat[index].mean()) if hidden else None,
             )
         )
     return found
 
 
-def answers(network: Network, theta: Array, images: Array) -> list[Array]:
-    """Activations (samples, units) of every hidden layer, as at prediction."""
-    quiet = without_dropout(network)
-    work = quiet.read(images, slice(None))
-    quiet.forward(quiet.layout.layers(theta), work)
+def activations(network: Network, theta: Array, images: Array) -> list[Array]:
+    """Compute the activations (samples, units) of every hidden layer, without dropout.
+
+    `theta` is (size,), `images` (samples, inputs).
+    """
+    network = without_dropout(network)
+    work = network.read(images, slice(None))
+    network.forward(network.layout.layers(theta), work)
     return [output.copy() for output in work.outputs[1:]]
 
 
 def without_dropout(network: Network) -> Network:
-    """The same network with all units at work, and working memory of its own."""
+    """Make the same network without dropout and with working memory of its own."""
     return Network(
         network.widths,
         network.activation,
@@ -100,3 +99,10 @@ def without_dropout(network: Network) -> Network:
         shift=network.shift,
         dtype=network.dtype,
     )
+
+
+def _flat(derivatives: Array) -> Array:
+    """Mark flat activations: booleans of the shape of `derivatives`, (samples, units)."""
+    steepness = np.abs(derivatives)
+    flat: Array = steepness <= _FLAT * steepness.max()  # with all at 0, all are flat
+    return flat

@@ -1,6 +1,6 @@
-"""Training: passes over the data, as a generator that yields one `Epoch` record after another.
+"""The training loop as a generator: epoch by epoch, one `Epoch` record after another.
 
-Whoever iterates decides what to do between epochs: log, stop, save. Nothing here knows why.
+The caller decides between epochs whether to log, save or stop; nothing here does any of these.
 """
 
 import math
@@ -15,21 +15,21 @@ from perceptune.nn.losses import cross_entropy, target_table
 from perceptune.nn.network import Network
 from perceptune.nn.recipe import Recipe
 from perceptune.nn.state import TrainingState
-from perceptune.nn.trainer import PIECE, Samples, Trainer
+from perceptune.nn.trainer import MICRO_BATCH, Samples, Trainer
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one pass over the data came to.
+    """The measurements of one epoch.
 
     Attributes:
-        number: passes finished, from 1.
-        train_loss, train_accuracy: means over the pass, each batch measured just before its own
-            step and with dropout at work; the penalties are left out of the loss.
-        val_loss, val_accuracy: after the pass; None without a validation part.
-        lr: step size of the last step.
-        seconds: time of the pass, without the validation.
-        samples: how many were seen in it.
+        number: epochs finished, from 1.
+        train_loss, train_accuracy: means over the epoch, each batch measured just before its own
+            step and with dropout; the loss is without penalties.
+        val_loss, val_accuracy: after the epoch; None without a validation part.
+        lr: learning rate of the last step.
+        seconds: time of the epoch, without the validation.
+        samples: number of training samples.
     """
 
     number: int
@@ -43,7 +43,7 @@ class Epoch:
 
     @property
     def finite(self) -> bool:
-        """Whether both losses are numbers; if not, the training has diverged."""
+        """True while both losses are finite; if not, the training has diverged."""
         return math.isfinite(self.train_loss) and math.isfinite(self.val_loss or 0.0)
 
 
@@ -54,16 +54,16 @@ def fit(
     train: Samples,
     validation: Samples | None = None,
 ) -> Iterator[Epoch]:
-    """Train from `state` on, changing it in place, until `recipe.epochs` passes are made.
+    """Train from `state` on, changing it in place, until `recipe.epochs` epochs are finished.
 
-    Between two records `state` is whole: it may be saved, and a fit that starts from what was
+    Between two records `state` is complete: it may be saved, and a `fit` that starts from what was
     saved ends with the same bits.
     """
     trainer = Trainer(network, state, recipe, train)
     while state.epoch < recipe.epochs:
         started = time.perf_counter()
         with np.errstate(all="ignore"):  # a training that diverges shows in its loss
-            loss, accuracy = trainer.one_pass()
+            loss, accuracy = trainer.run_epoch()
         seconds = time.perf_counter() - started
         state.epoch += 1
         if state.epoch % recipe.metrics_every and state.epoch < recipe.epochs:
@@ -84,9 +84,12 @@ def fit(
 
 
 def evaluate(
-    network: Network, theta: Array, samples: Samples, chunk: int = PIECE
+    network: Network, theta: Array, samples: Samples, chunk: int = MICRO_BATCH
 ) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy of `theta` (size,) on all of `samples`, in chunks."""
+    """Compute mean cross-entropy and accuracy of `theta` (size,) on all of `samples`.
+
+    Memory is needed for `chunk` samples at a time.
+    """
     layers = network.layout.layers(theta)
     table = target_table(network.widths[-1], dtype=network.dtype)
     images = np.asarray(samples.images)

@@ -1,6 +1,8 @@
 """Initializers: the weights before the first step.
 
-Each fills one weight matrix; biases start at 0. Nothing here knows the rest of the network.
+Each draws one weight matrix and knows nothing of the rest of the network; biases start at 0. A new
+one is a class here and its row in `INITIALIZERS`; a field, if it has one, is a line in
+conf/model/mlp.yaml, with the prefix `init_`.
 """
 
 import math
@@ -9,19 +11,20 @@ from typing import Protocol
 
 import numpy as np
 
+from perceptune.nn.checks import check_positive
 from perceptune.nn.layout import Array, Layout
 
 
 class Initializer(Protocol):
-    """A distribution of starting weights."""
+    """A distribution of weights."""
 
     def draw(self, rng: np.random.Generator, inputs: int, outputs: int) -> Array:
-        """A weight matrix (inputs, outputs), float64."""
+        """Draw a weight matrix (inputs, outputs), float64."""
 
 
 @dataclass(frozen=True)
 class Zeros:
-    """All 0: hidden units stay alike for ever. Here to be seen failing."""
+    """All weights 0, as a counterexample: all hidden units get the same gradient and stay equal."""
 
     def draw(self, rng: np.random.Generator, inputs: int, outputs: int) -> Array:
         """See `Initializer`."""
@@ -30,17 +33,16 @@ class Zeros:
 
 @dataclass(frozen=True)
 class Normal:
-    """Small random numbers, N(0, std²), whatever the layer's width.
+    """N(0, std²), independent of the layer's width. Usual: std 0.01.
 
     Raises:
-        ValueError: std not above 0.
+        RangeError: std not above 0.
     """
 
-    std: float = 0.01
+    std: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.std < math.inf:
-            raise ValueError(f"std must be above 0, got {self.std}")
+        check_positive(std=self.std)
 
     def draw(self, rng: np.random.Generator, inputs: int, outputs: int) -> Array:
         """See `Initializer`."""
@@ -96,28 +98,29 @@ class LecunNormal:
 class Orthogonal:
     """Orthonormal rows or columns, whichever are fewer (Saxe et al. 2014, arXiv:1312.6120).
 
+    `gain` is their length. Usual: gain 1.
+
     Raises:
-        ValueError: gain not above 0.
+        RangeError: gain not above 0.
     """
 
-    gain: float = 1.0
+    gain: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.gain < math.inf:
-            raise ValueError(f"gain must be above 0, got {self.gain}")
+        check_positive(gain=self.gain)
 
     def draw(self, rng: np.random.Generator, inputs: int, outputs: int) -> Array:
         """See `Initializer`."""
         tall = rng.normal(size=(max(inputs, outputs), min(inputs, outputs)))
         q, r = np.linalg.qr(tall)
-        # QR leaves each column's sign to the algorithm; this makes Q uniform over all of them.
+        # QR leaves each column's sign to the algorithm; with this Q is uniform.
         q *= np.sign(np.diag(r))
         return self.gain * (q if inputs >= outputs else q.T)
 
 
 def initialize(layout: Layout, initializer: Initializer, rng: np.random.Generator) -> Array:
-    """A fresh float32 θ (size,): every weight drawn, every bias 0."""
-    theta = layout.empty()
+    """Make a float32 θ (size,): every weight drawn, every bias 0."""
+    theta = layout.zeros()
     for layer in layout.layers(theta):
         layer.weight[:] = initializer.draw(rng, *layer.weight.shape)
     return theta

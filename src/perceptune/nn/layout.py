@@ -1,7 +1,7 @@
-"""One flat vector θ holds every parameter of a network; each layer is a view into it.
+"""The layout of a network's parameters: one flat vector θ, each layer a view of it.
 
-Optimizers, averaging, clipping and checkpoints work on the vector and need to know nothing of
-layers. This module knows nothing of what the numbers mean.
+Optimizers, averaging, clipping and checkpoints work on the vector without knowing of layers. This
+module knows shapes only.
 """
 
 from collections.abc import Sequence
@@ -11,13 +11,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from perceptune.nn.checks import check
+
 Array = NDArray[Any]
 
 
 class Layer(NamedTuple):
     """Views of one dense layer's parameters, or of their gradient.
 
-    `weight` and `bias` are the upper rows and the last row of `matrix`: a bias is the weight of
+    `weight` is all rows of `matrix` but the last, and `bias` is the last: a bias is the weight of
     one more input that is always 1. So `[x, 1] @ matrix` equals `x @ weight + bias`, in one call.
     """
 
@@ -27,24 +29,35 @@ class Layer(NamedTuple):
 
 
 class Layout:
-    """Where each layer of a network with the given widths lies in θ.
+    """The positions in θ of each layer's parameters.
+
+    >>> layout = Layout((784, 128, 10))
+    >>> layout.size == (784 + 1) * 128 + (128 + 1) * 10
+    True
+    >>> theta = layout.zeros()
+    >>> first, last = layout.layers(theta)
+    >>> first.weight.shape, first.bias.shape, last.matrix.shape
+    ((784, 128), (128,), (129, 10))
+    >>> last.bias[:] = 1  # a view: θ has changed
+    >>> float(theta.sum())
+    10.0
 
     Args:
         widths: units of every layer, input first and output last, e.g. (784, 128, 64, 10).
 
     Raises:
-        ValueError: fewer than two widths, or a width below 1.
+        RangeError: fewer than two widths, or a width below 1.
     """
 
     def __init__(self, widths: Sequence[int]) -> None:
-        if len(widths) < 2 or min(widths) < 1:
-            raise ValueError(f"widths must be two or more positive numbers, got {list(widths)}")
+        holds = len(widths) >= 2 and min(widths) >= 1
+        check(holds, "widths", "two or more positive numbers", list(widths))
         self.widths = tuple(widths)
         self.shapes = [(inputs + 1, outputs) for inputs, outputs in pairwise(self.widths)]
         self.size = sum(rows * columns for rows, columns in self.shapes)
 
     def layers(self, theta: Array) -> list[Layer]:
-        """Views of `theta` (size,), input side first; writing to them writes to `theta`."""
+        """Return views of `theta` (size,), input side first; writing to them writes to `theta`."""
         layers, start = [], 0
         for rows, columns in self.shapes:
             matrix = theta[start : start + rows * columns].reshape(rows, columns)
@@ -52,6 +65,6 @@ class Layout:
             start += rows * columns
         return layers
 
-    def empty(self, dtype: Any = np.float32) -> Array:
-        """A vector of zeros, (size,), for parameters, a gradient or an average."""
+    def zeros(self, dtype: Any = np.float32) -> Array:
+        """Make a vector of zeros, (size,), for parameters, a gradient or an average."""
         return np.zeros(self.size, dtype)

@@ -1,26 +1,29 @@
 """Softmax and cross-entropy as one function, stable and with its gradient.
 
-Takes scores ("logits") and target distributions; knows nothing of what produced them.
+Knows logits and target distributions only, not the network that computes them.
 """
 
 from functools import cache
 
 import numpy as np
 
+from perceptune.nn.checks import check_below_one
 from perceptune.nn.layout import Array
 
 
 def target_table(classes: int, label_smoothing: float = 0.0, dtype: type = np.float32) -> Array:
-    """Row k is the distribution that class k is trained towards, (classes, classes).
+    """Make the target distributions (classes, classes); row k is that of class k.
 
-    Without smoothing it is one-hot. Smoothing ε mixes it with the uniform distribution,
+    Without smoothing a row is one-hot. Smoothing ε mixes it with the uniform distribution,
     (1 - ε)·onehot + ε/classes (Szegedy et al. 2016, arXiv:1512.00567, section 7).
 
+    >>> target_table(2, 0.5, float).tolist()
+    [[0.75, 0.25], [0.25, 0.75]]
+
     Raises:
-        ValueError: label_smoothing outside [0, 1).
+        RangeError: label_smoothing outside [0, 1).
     """
-    if not 0 <= label_smoothing < 1:
-        raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
+    check_below_one(label_smoothing=label_smoothing)
     table: Array = np.full((classes, classes), label_smoothing / classes, dtype)
     np.fill_diagonal(table, 1 - label_smoothing + label_smoothing / classes)
     return table
@@ -35,7 +38,7 @@ def softmax(logits: Array) -> Array:
 
 
 def cross_entropy(logits: Array, targets: Array, column: Array) -> float:
-    """Sum over the batch of -Σₖ tₖ ln pₖ with p = softmax(logits).
+    """Compute the sum over the batch of -Σₖ tₖ ln pₖ with p = softmax(logits).
 
     `logits` (batch, classes) become, in place, the gradient of that sum: p - t.
     `targets` (batch, classes) holds distributions, such as rows of `target_table`.
@@ -55,5 +58,8 @@ def cross_entropy(logits: Array, targets: Array, column: Array) -> float:
 
 @cache
 def _ones(count: int, dtype: np.dtype) -> Array:
-    """A column of ones: a product with it sums the rows, in a quarter of a reduction's time."""
+    """Make a column of ones (count, 1).
+
+    A product with it sums each row, in a quarter of the time of NumPy's reduction.
+    """
     return np.ones((count, 1), dtype)

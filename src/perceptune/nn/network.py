@@ -1,18 +1,71 @@
 """The multilayer perceptron: forward pass, loss, and the gradient by the chain rule.
 
 Parameters come from outside as views of θ (`layout`), so the network itself holds only its shape
-and its working memory. It knows neither optimizers nor epochs.
+and its working memory. Knows neither optimizers nor epochs.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from perceptune.nn.activations import Activation
+from perceptune.nn.checks import check, check_below_one
+from perceptune.nn.initializers import Initializer
 from perceptune.nn.layout import Array, Layer, Layout
 from perceptune.nn.losses import cross_entropy, softmax
 from perceptune.nn.workspace import Workspace, Workspaces
+
+_WIDEST = 65_536
+_DTYPES = ("float32", "float64")
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """A network without what its data decides: numbers of inputs and classes, scaling of pixels.
+
+    Attributes:
+        hidden: units of each hidden layer, input side first; an empty list makes softmax
+            regression.
+        activation: of every hidden layer.
+        initializer: draws the weights before the first step.
+        dropout: fraction of each hidden layer's units dropped in training; usual 0–0.5.
+        input_dropout: the same for the inputs; usual 0–0.2.
+        dtype: of all arithmetic, "float32" or "float64".
+
+    Raises:
+        RangeError: a width outside 1–65,536, a dropout outside [0, 1), or another dtype.
+    """
+
+    hidden: list[int]
+    activation: Activation
+    initializer: Initializer
+    dropout: float
+    input_dropout: float
+    dtype: str
+
+    def __post_init__(self) -> None:
+        whole = all(isinstance(width, int) and 1 <= width <= _WIDEST for width in self.hidden)
+        check(whole, "hidden", f"a list of whole numbers from 1 to {_WIDEST}", self.hidden)
+        check_below_one(dropout=self.dropout, input_dropout=self.input_dropout)
+        check(self.dtype in _DTYPES, "dtype", " or ".join(_DTYPES), self.dtype)
+
+    def build(self, inputs: int, classes: int, scale: float, shift: float) -> "Network":
+        """Make the network for samples of `inputs` pixels p, which enter as p · scale + shift.
+
+        Raises:
+            RangeError: no inputs, or no classes.
+        """
+        return Network(
+            [inputs, *self.hidden, classes],
+            self.activation,
+            scale=scale,
+            shift=shift,
+            dropout=self.dropout,
+            input_dropout=self.input_dropout,
+            dtype=self.dtype,
+        )
 
 
 class Network:
@@ -20,14 +73,14 @@ class Network:
 
     Args:
         widths: units of every layer, input first and output last, e.g. (784, 128, 64, 10).
-        activation: what hidden layers apply.
+        activation: of every hidden layer.
         scale, shift: a stored pixel p enters as p · scale + shift.
-        dropout: share of each hidden layer's units switched off in training, [0, 1).
+        dropout: fraction of each hidden layer's units dropped in training, in [0, 1).
         input_dropout: the same for the inputs.
-        dtype: of all arithmetic; float64 is for checking gradients.
+        dtype: of all arithmetic, float32 or float64 (slower, for gradient checks).
 
     Raises:
-        ValueError: widths as for `Layout`, or a dropout outside [0, 1).
+        RangeError: widths as for `Layout`, or a dropout outside [0, 1).
     """
 
     def __init__(
@@ -41,15 +94,13 @@ class Network:
         input_dropout: float = 0.0,
         dtype: Any = np.float32,
     ) -> None:
-        for name, rate in (("dropout", dropout), ("input_dropout", input_dropout)):
-            if not 0 <= rate < 1:
-                raise ValueError(f"{name} must be in [0, 1), got {rate}")
+        check_below_one(dropout=dropout, input_dropout=input_dropout)
         self.layout = Layout(widths)
         self.activation = activation
         self.scale, self.shift = scale, shift
         self.dropout = [input_dropout, *[dropout] * (len(widths) - 2)]
         self.dtype = np.dtype(dtype)
-        self._factor = self.dtype.type(scale)  # a plain float would make NumPy scale in float64
+        self._factor = self.dtype.type(scale)  # a Python float would make NumPy scale in float64
         self._workspaces = Workspaces(self.layout.widths, dtype)
 
     @property
@@ -58,7 +109,7 @@ class Network:
         return self.layout.widths
 
     def read(self, images: Array, rows: Array | slice) -> Workspace:
-        """Bring samples `rows` of `images` (samples, inputs) into a workspace, scaled.
+        """Copy samples `rows` (batch,) of `images` (n_total, inputs) to a workspace, scaled.
 
         uint8 is gathered as bytes first: a quarter of the memory traffic of float32.
         """
@@ -76,7 +127,10 @@ class Network:
         return work
 
     def forward(self, layers: list[Layer], work: Workspace) -> Array:
-        """Logits (batch, classes) of the samples in `work`, as at prediction."""
+        """Compute the logits (batch, classes) of the samples in `work`, without dropout.
+
+        `layers` are views of θ.
+        """
         for index, layer in enumerate(layers):
             np.dot(work.inputs[index], layer.matrix, out=work.z[index])
             if index < len(layers) - 1:
@@ -92,28 +146,28 @@ class Network:
         rng: np.random.Generator,
         scale: float = 1.0,
     ) -> float:
-        """Mean cross-entropy of a batch in training; its gradient is written to `gradient`.
+        """Compute a batch's mean cross-entropy with dropout; write its gradient to `gradient`.
 
         Args:
             layers: views of θ.
             gradient: views of ∂L/∂θ, overwritten.
-            work: holds the samples (see `read`); its `predicted` then holds the classes found.
+            work: holds the samples (see `read`); `work.predicted` gets the predicted classes.
             targets: (batch, classes) distributions.
-            rng: draws which units dropout switches off.
+            rng: draws which units dropout drops.
             scale: factor on the gradient, not on the loss.
         """
         self._drop(work, 0, rng)
         for index, layer in enumerate(layers[:-1]):
             np.dot(work.inputs[index], layer.matrix, out=work.z[index])
-            self.activation.forward(work.z[index], work.outputs[index + 1], work.slopes[index])
+            self.activation.forward(work.z[index], work.outputs[index + 1], work.derivatives[index])
             self._drop(work, index + 1, rng)
         np.dot(work.inputs[-1], layers[-1].matrix, out=work.z[-1])
         work.z[-1].argmax(axis=1, out=work.predicted)
 
         loss = cross_entropy(work.z[-1], targets, work.column) / len(work)
 
-        # Backwards: `error` is ∂L/∂z of layer `index`. It lies where z was, which the forward
-        # pass has no more use for.
+        # Backward pass: `error` is ∂L/∂z of layer `index`, (batch, width). It overwrites z, which
+        # is no longer needed.
         error = work.z[-1]
         error *= scale / len(work)
         for index in reversed(range(len(layers))):
@@ -121,12 +175,15 @@ class Network:
             if index > 0:
                 below = work.z[index - 1]
                 np.dot(error, layers[index].weight.T, out=below)
-                below *= work.slopes[index - 1]
+                below *= work.derivatives[index - 1]
                 error = below
         return loss
 
     def probabilities(self, theta: Array, images: Array, chunk: int = 1000) -> Array:
-        """Class probabilities (samples, classes) of `images` (samples, inputs)."""
+        """Compute class probabilities (samples, classes) of `images` (samples, inputs).
+
+        `theta` is (size,). Memory is needed for `chunk` samples at a time.
+        """
         layers = self.layout.layers(theta)
         result = np.empty((len(images), self.widths[-1]), self.dtype)
         for start in range(0, len(images), chunk):
@@ -135,7 +192,7 @@ class Network:
         return result
 
     def _drop(self, work: Workspace, index: int, rng: np.random.Generator) -> None:
-        """Inverted dropout (Srivastava et al. 2014): what stays is scaled up by 1 / (1 - rate)."""
+        """Apply inverted dropout (Srivastava et al. 2014): scale kept units by 1 / (1 - rate)."""
         rate = self.dropout[index]
         if rate == 0:
             return
@@ -145,4 +202,4 @@ class Network:
         keep *= 1 / (1 - rate)
         work.outputs[index][:] *= keep
         if index > 0:
-            work.slopes[index - 1][:] *= keep
+            work.derivatives[index - 1][:] *= keep

@@ -1,39 +1,41 @@
 """Optimizers: each moves one flat parameter vector, in place.
 
-An optimizer is a frozen value; what it remembers between steps is an explicit `State`, a dict of
-arrays that a checkpoint can save as it is. None of them knows about layers, losses or schedules.
+An optimizer is a frozen value. Its state between steps is explicit: a dict of arrays, which a
+checkpoint saves as they are. None of them knows about layers, losses or schedules. A new one is a
+class here, its row in `OPTIMIZERS` and a file in conf/optimizer with its learning rate and fields.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
+from perceptune.nn.checks import check_below_one, check_nonnegative, check_positive
 from perceptune.nn.layout import Array
 
 State = dict[str, Array]
 
-_FADED = 1e-30  # moves nothing: beside it even Adam's ε is large
+_NEGLIGIBLE = 1e-30  # far below Adam's ε: such a first moment moves no parameter
 _STEPS_BETWEEN_FLUSHES = 64
 
 
 class Optimizer(Protocol):
-    """A rule that turns a gradient into a move of the parameters."""
+    """An update rule."""
 
     def init(self, size: int, dtype: Any = np.float32) -> State:
-        """What the optimizer remembers before its first step."""
+        """Make the state before the first step, for `size` parameters."""
 
     def step(self, params: Array, gradient: Array, state: State, lr: float) -> None:
-        """Move `params` (size,) against `gradient` (size,), which is used up as scratch.
+        """Move `params` (size,) against `gradient` (size,), both in place.
 
-        `lr` is the step size of this very step. Both arrays and `state` change in place.
+        `lr` is the learning rate of this step. `gradient` is scratch afterwards; the arrays of
+        `state` are updated in place.
         """
 
 
 @dataclass(frozen=True)
 class Sgd:
-    """Gradient descent, on however many samples the gradient came from.
+    """Gradient descent; stochastic, when the gradient is that of a batch.
 
     θ ← θ - lr · g
     """
@@ -55,16 +57,16 @@ class Momentum:
     u ← μu + g
     θ ← θ - lr · u
 
-    Keras takes lr into u; the two part ways when lr changes.
+    Keras takes lr into u; the two differ when lr changes. Usual: μ = 0.9.
 
     Raises:
-        ValueError: momentum outside [0, 1).
+        RangeError: momentum outside [0, 1).
     """
 
-    momentum: float = 0.9
+    momentum: float
 
     def __post_init__(self) -> None:
-        _check_decay("momentum", self.momentum)
+        check_below_one(momentum=self.momentum)
 
     def init(self, size: int, dtype: Any = np.float32) -> State:
         """See `Optimizer`."""
@@ -86,14 +88,16 @@ class Nesterov:
     u ← μu + g
     θ ← θ - lr · (g + μu)
 
+    Usual: μ = 0.9.
+
     Raises:
-        ValueError: momentum outside [0, 1).
+        RangeError: momentum outside [0, 1).
     """
 
-    momentum: float = 0.9
+    momentum: float
 
     def __post_init__(self) -> None:
-        _check_decay("momentum", self.momentum)
+        check_below_one(momentum=self.momentum)
 
     def init(self, size: int, dtype: Any = np.float32) -> State:
         """See `Optimizer`."""
@@ -117,31 +121,31 @@ class RmsProp:
     v ← ρv + (1-ρ)g²
     θ ← θ - lr · g / (√v + ε)
 
-    Keras adds ε under the root.
+    Keras adds ε under the root. Usual: ρ = 0.9, ε = 1e-8; ρ is `decay`.
 
     Raises:
-        ValueError: decay outside [0, 1), or eps not above 0.
+        RangeError: decay outside [0, 1), or eps not above 0.
     """
 
-    decay: float = 0.9
-    eps: float = 1e-8
+    decay: float
+    eps: float
 
     def __post_init__(self) -> None:
-        _check_decay("decay", self.decay)
-        _check_positive("eps", self.eps)
+        check_below_one(decay=self.decay)
+        check_positive(eps=self.eps)
 
     def init(self, size: int, dtype: Any = np.float32) -> State:
         """See `Optimizer`."""
-        return {"square": np.zeros(size, dtype), "scratch": np.zeros(size, dtype)}
+        return {"second_moment": np.zeros(size, dtype), "scratch": np.zeros(size, dtype)}
 
     def step(self, params: Array, gradient: Array, state: State, lr: float) -> None:
         """See `Optimizer`."""
-        square, scratch = state["square"], state["scratch"]
+        second, scratch = state["second_moment"], state["scratch"]
         np.multiply(gradient, gradient, out=scratch)
         scratch *= 1 - self.decay
-        square *= self.decay
-        square += scratch
-        np.sqrt(square, out=scratch)
+        second *= self.decay
+        second += scratch
+        np.sqrt(second, out=scratch)
         scratch += self.eps
         gradient /= scratch
         gradient *= lr
@@ -150,30 +154,32 @@ class RmsProp:
 
 @dataclass(frozen=True)
 class AdaGrad:
-    """AdaGrad (Duchi et al. 2011): the step shrinks with the squares of all gradients so far.
+    """AdaGrad (Duchi et al. 2011): steps shrink with the sum of all squared gradients so far.
 
     v ← v + g²
     θ ← θ - lr · g / (√v + ε)
 
+    Usual: ε = 1e-10.
+
     Raises:
-        ValueError: eps not above 0.
+        RangeError: eps not above 0.
     """
 
-    eps: float = 1e-10
+    eps: float
 
     def __post_init__(self) -> None:
-        _check_positive("eps", self.eps)
+        check_positive(eps=self.eps)
 
     def init(self, size: int, dtype: Any = np.float32) -> State:
         """See `Optimizer`."""
-        return {"square": np.zeros(size, dtype), "scratch": np.zeros(size, dtype)}
+        return {"squares": np.zeros(size, dtype), "scratch": np.zeros(size, dtype)}
 
     def step(self, params: Array, gradient: Array, state: State, lr: float) -> None:
         """See `Optimizer`."""
-        square, scratch = state["square"], state["scratch"]
+        squares, scratch = state["squares"], state["scratch"]
         np.multiply(gradient, gradient, out=scratch)
-        square += scratch
-        np.sqrt(square, out=scratch)
+        squares += scratch
+        np.sqrt(squares, out=scratch)
         scratch += self.eps
         gradient /= scratch
         gradient *= lr
@@ -187,52 +193,51 @@ class Adam:
     m ← β₁m + (1-β₁)g        v ← β₂v + (1-β₂)g²
     θ ← θ - lr · m̂ / (√v̂ + ε)      with m̂ = m/(1-β₁ᵗ), v̂ = v/(1-β₂ᵗ)
 
-    Keras and scikit-learn add ε to the uncorrected √v.
+    Keras and scikit-learn add ε to the uncorrected √v. Usual: β₁ = 0.9, β₂ = 0.999, ε = 1e-8.
 
     Raises:
-        ValueError: a beta outside [0, 1), or eps not above 0.
+        RangeError: a beta outside [0, 1), or eps not above 0.
     """
 
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
+    beta1: float
+    beta2: float
+    eps: float
 
     def __post_init__(self) -> None:
-        _check_decay("beta1", self.beta1)
-        _check_decay("beta2", self.beta2)
-        _check_positive("eps", self.eps)
+        check_below_one(beta1=self.beta1, beta2=self.beta2)
+        check_positive(eps=self.eps)
 
     def init(self, size: int, dtype: Any = np.float32) -> State:
         """See `Optimizer`."""
         return {
-            "mean": np.zeros(size, dtype),
-            "square": np.zeros(size, dtype),
+            "first_moment": np.zeros(size, dtype),
+            "second_moment": np.zeros(size, dtype),
             "steps": np.zeros(1, np.int64),
         }
 
     def step(self, params: Array, gradient: Array, state: State, lr: float) -> None:
         """See `Optimizer`."""
-        # The state keeps m/(1-β₁) and v/(1-β₂): two passes fewer over all parameters. What that
-        # and the bias correction come to are two numbers, `rate` and `eps`, for the whole step.
+        # The state keeps m/(1-β₁) and v/(1-β₂): two loops fewer over all parameters. These factors
+        # and the bias correction go into two numbers of the whole step, `rate` and `eps`.
         state["steps"] += 1
         steps = int(state["steps"][0])
-        mean_scale = (1 - self.beta1) / (1 - self.beta1**steps)
+        first_scale = (1 - self.beta1) / (1 - self.beta1**steps)
         root_scale = ((1 - self.beta2) / (1 - self.beta2**steps)) ** 0.5
-        rate, eps = lr * mean_scale / root_scale, self.eps / root_scale
-        mean, square = state["mean"], state["square"]
+        rate, eps = lr * first_scale / root_scale, self.eps / root_scale
+        first, second = state["first_moment"], state["second_moment"]
         if steps % _STEPS_BETWEEN_FLUSHES == 0:
-            # Means of weights from pixels that are seldom lit fade away. On their way to 0 they
-            # become denormal numbers, with which a processor is slow: 6 % of them, as after two
-            # epochs on MNIST, make a step take 177 µs instead of 152.
-            mean[np.abs(mean) < _FADED] = 0
-        mean *= self.beta1
-        mean += gradient
+            # First moments decay towards 0 for weights whose pixels are nearly always 0. On the way
+            # they become denormal numbers, which are slow to compute with: 6 % of them, as after
+            # two epochs on MNIST, make a step take 177 µs instead of 152.
+            first[np.abs(first) < _NEGLIGIBLE] = 0
+        first *= self.beta1
+        first += gradient
         gradient *= gradient
-        square *= self.beta2
-        square += gradient
-        np.sqrt(square, out=gradient)
+        second *= self.beta2
+        second += gradient
+        np.sqrt(second, out=gradient)
         gradient += eps
-        np.divide(mean, gradient, out=gradient)
+        np.divide(first, gradient, out=gradient)
         gradient *= rate
         params -= gradient
 
@@ -243,21 +248,21 @@ class AdamW:
 
     θ ← (1 - lr·λ)θ, then a step of Adam
 
-    As in PyTorch and Optax, every parameter decays, biases too.
+    λ is `weight_decay`. As in PyTorch and Optax, every parameter decays, biases too. Usual: as for
+    Adam, and λ = 0.01.
 
     Raises:
-        ValueError: a beta outside [0, 1), eps not above 0, or weight_decay below 0.
+        RangeError: a beta outside [0, 1), eps not above 0, or weight_decay below 0.
     """
 
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
-    weight_decay: float = 0.01
+    beta1: float
+    beta2: float
+    eps: float
+    weight_decay: float
 
     def __post_init__(self) -> None:
         self._adam()
-        if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"weight_decay must be 0 or more, got {self.weight_decay}")
+        check_nonnegative(weight_decay=self.weight_decay)
 
     def init(self, size: int, dtype: Any = np.float32) -> State:
         """See `Optimizer`."""
@@ -270,16 +275,6 @@ class AdamW:
 
     def _adam(self) -> Adam:
         return Adam(self.beta1, self.beta2, self.eps)
-
-
-def _check_decay(name: str, value: float) -> None:
-    if not 0 <= value < 1:
-        raise ValueError(f"{name} must be in [0, 1), got {value}")
-
-
-def _check_positive(name: str, value: float) -> None:
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name} must be above 0, got {value}")
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {

@@ -1,37 +1,47 @@
-"""How to train, as one value: optimizer, schedule, length, and what keeps the weights small."""
+"""The recipe of a training as one value: optimizer, schedule, length and regularization."""
 
-import math
 from dataclasses import dataclass
 
+from perceptune.nn.checks import (
+    check,
+    check_below_one,
+    check_count,
+    check_nonnegative,
+    check_positive,
+)
 from perceptune.nn.optimizers import Optimizer
 from perceptune.nn.schedules import Schedule
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train.
+    """The recipe of a training; a regularization of 0 is off.
 
     Attributes:
-        lr: step size, which `schedule` multiplies.
+        optimizer: turns gradients into steps.
+        lr: learning rate, which `schedule` multiplies.
+        schedule: the factor of `lr` over the training.
         epochs: passes over the data.
         batch_size: samples a step; None means all of them.
-        metrics_every: epochs between two records; the last epoch is always reported.
-        l1, l2: strength of the penalties on weights.
-        weight_decay: decoupled decay of weights, not biases, times the step size, at every step.
-        clip_norm: largest norm of the gradient; 0 means any.
-        max_norm: largest norm of one unit's incoming weights; 0 means any.
+        metrics_every: epochs between two records; the last epoch always has one.
+        l1, l2: strengths of the penalties on weights.
+        weight_decay: decoupled decay of weights, not of biases: each step takes the fraction
+            lr · weight_decay of them away. Optimizers with a `weight_decay` of their own decay
+            every parameter; only one of the two may be above 0.
+        clip_norm: largest Euclidean norm of the gradient.
+        max_norm: largest Euclidean norm of one unit's incoming weights.
         label_smoothing: see `losses.target_table`.
-        ema: decay of the running average of θ that is evaluated in its place; 0 means none.
+        ema: decay rate of the running average of θ that is evaluated in place of θ.
 
     Raises:
-        ValueError: a number outside its range.
+        RangeError: a number outside its range, or weight decay twice.
     """
 
     optimizer: Optimizer
     lr: float
     schedule: Schedule
     epochs: int
-    batch_size: int | None = 32
+    batch_size: int | None
     metrics_every: int = 1
     l1: float = 0.0
     l2: float = 0.0
@@ -42,15 +52,13 @@ class Recipe:
     ema: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "metrics_every"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be 1 or more, got {value}")
-        for name in ("l1", "l2", "weight_decay", "clip_norm", "max_norm"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
-        for name in ("label_smoothing", "ema"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
-        if not 0 < self.lr < math.inf:
-            raise ValueError(f"lr must be above 0, got {self.lr}")
+        check_positive(lr=self.lr)
+        check_count(epochs=self.epochs, metrics_every=self.metrics_every)
+        if self.batch_size is not None:
+            check_count(batch_size=self.batch_size)
+        check_nonnegative(l1=self.l1, l2=self.l2, weight_decay=self.weight_decay)
+        check_nonnegative(clip_norm=self.clip_norm, max_norm=self.max_norm)
+        check_below_one(label_smoothing=self.label_smoothing, ema=self.ema)
+        twice = self.weight_decay > 0 and getattr(self.optimizer, "weight_decay", 0.0) > 0
+        rule = "0 with an optimizer whose own weight_decay is above 0"
+        check(not twice, "weight_decay", rule, self.weight_decay)

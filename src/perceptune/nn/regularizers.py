@@ -1,6 +1,7 @@
-"""What keeps weights small: penalties, decay, norms. Biases are left alone throughout.
+"""Regularization of weights: penalties, decay and norms, in place.
 
-Each is a function over views of θ or of its gradient, in place.
+Works on views of θ or of its gradient; knows no recipe. Biases are never regularized; `clip_norm`
+scales the whole gradient.
 """
 
 import math
@@ -13,26 +14,26 @@ from perceptune.nn.layout import Array, Layer
 def add_penalty(
     layers: list[Layer], gradient: list[Layer], l1: float, l2: float, scratch: list[Layer]
 ) -> float:
-    """The value of l1·Σ|w| + l2/2·Σw², its gradient added to `gradient`.
+    """Compute l1·Σ|w| + l2/2·Σw² and add its gradient to `gradient`.
 
-    `scratch` are views of one more vector like θ, whose numbers are lost.
+    `layers`, `gradient` and `scratch` are views of three vectors (size,); `scratch` is overwritten.
     """
     value = 0.0
-    for layer, slope, own in zip(layers, gradient, scratch, strict=True):
+    for layer, total, term in zip(layers, gradient, scratch, strict=True):
         if l2:
-            np.multiply(layer.weight, l2, out=own.weight)
-            slope.weight[:] += own.weight
-            value += float(np.vdot(own.weight, layer.weight)) / 2
+            np.multiply(layer.weight, l2, out=term.weight)
+            total.weight[:] += term.weight
+            value += float(np.vdot(term.weight, layer.weight)) / 2
         if l1:
-            np.sign(layer.weight, out=own.weight)
-            own.weight[:] *= l1
-            slope.weight[:] += own.weight
-            value += float(np.vdot(own.weight, layer.weight))  # |w| = w · sign w
+            np.sign(layer.weight, out=term.weight)
+            term.weight[:] *= l1
+            total.weight[:] += term.weight
+            value += float(np.vdot(term.weight, layer.weight))  # |w| = w · sign w
     return value
 
 
 def decay(layers: list[Layer], amount: float) -> None:
-    """Shrink every weight by the share `amount`, apart from any gradient (arXiv:1711.05101)."""
+    """Shrink every weight by the fraction `amount` of itself (arXiv:1711.05101)."""
     for layer in layers:
         layer.weight[:] *= 1 - amount
 

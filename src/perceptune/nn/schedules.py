@@ -1,27 +1,30 @@
-"""Learning-rate schedules: the step size as a function of progress through the training.
+"""Learning-rate schedules: factors of the learning rate, by progress through the training.
 
-A schedule gives a factor of the optimizer's `lr` and knows neither optimizer nor network.
+A schedule knows neither optimizer nor network. A new one is a class here, its row in `SCHEDULES`
+and a file in conf/schedule with its fields and `warmup`.
 """
 
 import math
 from dataclasses import dataclass
 from typing import Protocol
 
+from perceptune.nn.checks import check, check_count, check_fraction, check_nonnegative
+
 
 class Schedule(Protocol):
-    """A curve over the training."""
+    """A factor of the learning rate over the training."""
 
     def factor(self, progress: float, epoch: float) -> float:
-        """What to multiply `lr` by.
+        """Compute the factor of the next step's learning rate.
 
-        `progress` is the share of all steps already made, 0 at the first step, below 1 at the
-        last. `epoch` counts the passes already made over the data, with fractions.
+        `progress` is the fraction of all steps already made, 0 at the first step and below 1 at
+        the last. `epoch` is the number of epochs already trained, with fractions.
         """
 
 
 @dataclass(frozen=True)
 class Constant:
-    """The same step size throughout."""
+    """The same learning rate throughout."""
 
     def factor(self, progress: float, epoch: float) -> float:
         """See `Schedule`."""
@@ -30,19 +33,21 @@ class Constant:
 
 @dataclass(frozen=True)
 class Step:
-    """Multiply by `gamma` after every `every` epochs.
+    """Multiply by `gamma` after every `every` epochs. Usual: 0.1 after a third of the training.
+
+    >>> [Step(10, 0.5).factor(epoch / 30, epoch) for epoch in (0, 9.9, 10, 20)]
+    [1.0, 1.0, 0.5, 0.25]
 
     Raises:
-        ValueError: every below 1, or gamma outside (0, 1].
+        RangeError: every below 1, or gamma outside (0, 1].
     """
 
-    every: int = 10
-    gamma: float = 0.1
+    every: int
+    gamma: float
 
     def __post_init__(self) -> None:
-        if self.every < 1:
-            raise ValueError(f"every must be 1 epoch or more, got {self.every}")
-        _check_fraction("gamma", self.gamma)
+        check_count(every=self.every)
+        _check_gamma(self.gamma)
 
     def factor(self, progress: float, epoch: float) -> float:
         """See `Schedule`."""
@@ -51,16 +56,16 @@ class Step:
 
 @dataclass(frozen=True)
 class Exponential:
-    """Multiply by `gamma` each epoch, smoothly within it.
+    """Multiply by `gamma` each epoch, smoothly within it. Usual: gamma 0.95.
 
     Raises:
-        ValueError: gamma outside (0, 1].
+        RangeError: gamma outside (0, 1].
     """
 
-    gamma: float = 0.95
+    gamma: float
 
     def __post_init__(self) -> None:
-        _check_fraction("gamma", self.gamma)
+        _check_gamma(self.gamma)
 
     def factor(self, progress: float, epoch: float) -> float:
         """See `Schedule`."""
@@ -71,15 +76,16 @@ class Exponential:
 class Cosine:
     """Half a cosine from 1 down to `final` (Loshchilov & Hutter 2017, arXiv:1608.03983).
 
+    Usual: final 0.
+
     Raises:
-        ValueError: final outside [0, 1].
+        RangeError: final outside [0, 1].
     """
 
-    final: float = 0.0
+    final: float
 
     def __post_init__(self) -> None:
-        if not 0 <= self.final <= 1:
-            raise ValueError(f"final must be in [0, 1], got {self.final}")
+        check_fraction(final=self.final)
 
     def factor(self, progress: float, epoch: float) -> float:
         """See `Schedule`."""
@@ -90,59 +96,58 @@ class Cosine:
 class OneCycle:
     """Up from `start` to 1 over the first `peak` of the training, then down to `final`.
 
-    Both ways along half a cosine (Smith & Topin 2018, arXiv:1708.07120).
+    Both along half a cosine (Smith & Topin 2018, arXiv:1708.07120). Usual: start 0.04, peak 0.3,
+    final 0.0001.
 
     Raises:
-        ValueError: peak outside (0, 1), or start or final outside [0, 1].
+        RangeError: peak outside (0, 1), or start or final outside [0, 1].
     """
 
-    start: float = 0.04
-    peak: float = 0.3
-    final: float = 0.0001
+    start: float
+    peak: float
+    final: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.peak < 1:
-            raise ValueError(f"peak must be in (0, 1), got {self.peak}")
-        for name in ("start", "final"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+        check(0 < self.peak < 1, "peak", "in (0, 1)", self.peak)
+        check_fraction(start=self.start, final=self.final)
 
     def factor(self, progress: float, epoch: float) -> float:
         """See `Schedule`."""
         if progress < self.peak:
-            low, share = self.start, 1 - progress / self.peak
+            low, done = self.start, 1 - progress / self.peak
         else:
-            low, share = self.final, (progress - self.peak) / (1 - self.peak)
-        return low + (1 - low) * (1 + math.cos(math.pi * share)) / 2
+            low, done = self.final, (progress - self.peak) / (1 - self.peak)
+        return low + (1 - low) * (1 + math.cos(math.pi * done)) / 2
 
 
 @dataclass(frozen=True)
 class WarmUp:
-    """Another schedule whose first `epochs` rise linearly from 0 (Goyal et al. 2017).
+    """A linear rise from 0 over the first `warmup` epochs, times another schedule.
 
-    The very first step has the size 0, so a ramp wants several steps. The inner
-    schedule's own clock runs on meanwhile; the ramp multiplies it.
+    Goyal et al. 2017 (arXiv:1706.02677). The first step has the learning rate 0, so a warm-up
+    should last several steps. The other schedule starts at the first step too, not after it.
+
+    >>> [WarmUp(Cosine(0.0), 4).factor(epoch / 20, epoch) for epoch in (0, 10, 20)]
+    [0.0, 0.5, 0.0]
 
     Raises:
-        ValueError: epochs below 0, or without end.
+        RangeError: warmup below 0 or infinite.
     """
 
     schedule: Schedule
-    epochs: float = 0.0
+    warmup: float
 
     def __post_init__(self) -> None:
-        if not 0 <= self.epochs < math.inf:
-            raise ValueError(f"warmup must be 0 epochs or more, got {self.epochs}")
+        check_nonnegative(warmup=self.warmup)
 
     def factor(self, progress: float, epoch: float) -> float:
         """See `Schedule`."""
         inner = self.schedule.factor(progress, epoch)
-        return inner * epoch / self.epochs if epoch < self.epochs else inner
+        return inner * epoch / self.warmup if epoch < self.warmup else inner
 
 
-def _check_fraction(name: str, value: float) -> None:
-    if not 0 < value <= 1:
-        raise ValueError(f"{name} must be in (0, 1], got {value}")
+def _check_gamma(gamma: float) -> None:
+    check(0 < gamma <= 1, "gamma", "in (0, 1]", gamma)
 
 
 SCHEDULES: dict[str, type[Schedule]] = {

@@ -1,4 +1,4 @@
-"""What changes while training, as one value that can be saved; not how it changes."""
+"""The state of a training: all that changes from step to step, as one value that can be saved."""
 
 from dataclasses import dataclass
 
@@ -11,14 +11,14 @@ from perceptune.nn.recipe import Recipe
 
 @dataclass
 class TrainingState:
-    """All that changes while training: what a checkpoint must hold to go on bit by bit.
+    """The state of a training: with it a resumed training continues bit for bit.
 
     Attributes:
         theta: (size,) parameters.
-        optimizer: what the optimizer remembers.
-        average: (size,) running average of θ, if there is one.
-        epoch: passes finished.
-        order, noise: draw the order of the samples, and dropout.
+        optimizer: the optimizer's own state.
+        average: (size,) running average of θ, if the recipe has one.
+        epoch: epochs finished.
+        order, noise: generators of the sample order and of dropout.
     """
 
     theta: Array
@@ -30,13 +30,13 @@ class TrainingState:
 
     @classmethod
     def start(cls, theta: Array, recipe: Recipe, seed: np.random.SeedSequence) -> "TrainingState":
-        """The state before the first epoch; `theta` will be changed in place."""
+        """Make the state before the first epoch; training changes `theta` (size,) in place."""
         order, noise = (np.random.default_rng(child) for child in seed.spawn(2))
-        memory = recipe.optimizer.init(theta.size, theta.dtype)
+        optimizer = recipe.optimizer.init(theta.size, theta.dtype)
         average = theta.copy() if recipe.ema else None
-        return cls(theta, memory, average, 0, order, noise)
+        return cls(theta, optimizer, average, 0, order, noise)
 
     @property
     def weights(self) -> Array:
-        """The parameters to evaluate and to keep: the average where there is one."""
+        """The parameters (size,) to evaluate and to keep: the average where there is one."""
         return self.theta if self.average is None else self.average

@@ -1,6 +1,6 @@
-"""The arrays that one batch passes through, made once and used again for every step.
+"""Working memory of a network: the arrays of one batch, allocated once and reused by every step.
 
-Shapes only: what is written into them, and why, stands in `network`.
+Knows their shapes only; `network` fills them.
 """
 
 from typing import Any
@@ -13,14 +13,15 @@ class Workspace:
 
     Attributes:
         pixels: (batch, inputs) uint8, samples as they were stored.
-        inputs: for each layer, what it is given, (batch, width + 1); the last column stays 1 and
-            meets the bias, the last row of the layer's matrix.
+        inputs: the input of each layer, (batch, width + 1); the last column stays 1, to be
+            multiplied by the bias, the last row of the layer's matrix.
         outputs: the same arrays without that column, (batch, width): samples, then activations.
-        z: for each layer, its pre-activations, (batch, width); the last are the logits.
-        slopes: for each hidden layer, the activation's derivative, (batch, width).
-        masks: for the input and each hidden layer, what dropout multiplies by, (batch, width).
-        targets: (batch, classes), the distributions to be learnt.
-        predicted, hits, column: (batch,), (batch,) and (batch, 1), for the score and the softmax.
+        z: the pre-activations of each layer, (batch, width); the last are the logits.
+        derivatives: the activation's derivative in each hidden layer, (batch, width).
+        masks: dropout's factors of the inputs and of each hidden layer, (batch, width).
+        targets: (batch, classes), target distributions.
+        predicted, hits: (batch,), predicted classes, and which of them are right.
+        column: (batch, 1), scratch of the softmax.
     """
 
     def __init__(self, widths: tuple[int, ...], batch: int, dtype: Any) -> None:
@@ -28,8 +29,8 @@ class Workspace:
         self.pixels = np.empty((batch, widths[0]), np.uint8)
         self.inputs = [np.ones((batch, width + 1), dtype) for width in widths[:-1]]
         self.z = [np.empty((batch, width), dtype) for width in widths[1:]]
-        self.slopes = [np.empty((batch, width), dtype) for width in widths[1:-1]]
-        # Untouched pages of these cost no memory when there is no dropout.
+        self.derivatives = [np.empty((batch, width), dtype) for width in widths[1:-1]]
+        # Pages that are never written cost no memory: these, when there is no dropout.
         self.masks = [np.empty((batch, width), dtype) for width in widths[:-1]]
         self.targets = np.empty((batch, widths[-1]), dtype)
         self.predicted = np.empty(batch, np.intp)
@@ -41,7 +42,7 @@ class Workspace:
         return len(self.predicted)
 
     def head(self, count: int) -> "Workspace":
-        """A workspace for `count` samples in the same memory."""
+        """Return a workspace for `count` samples in the same memory."""
         view = Workspace(self._widths, 0, self._dtype)
         for name, value in vars(self).items():
             if isinstance(value, np.ndarray):
@@ -52,7 +53,7 @@ class Workspace:
 
 
 class Workspaces:
-    """Workspaces by batch size: one block of memory, and views of it for smaller batches."""
+    """Workspaces by batch size, as views of the memory of the largest."""
 
     def __init__(self, widths: tuple[int, ...], dtype: Any) -> None:
         self._widths, self._dtype = widths, dtype

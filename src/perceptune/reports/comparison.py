@@ -4,83 +4,94 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from optuna_joblib_sweeper import SweepResult
 from perceptune.errors import UserError
 from perceptune.figures import studies as figures
 from perceptune.nn.layout import Array
 from perceptune.reports import findings
 from perceptune.reports.page import Page, table
-from perceptune.reports.study import Tracked, test_accuracy
-from perceptune.reports.trials import StudyRecord
+from perceptune.reports.tracked import TrackedStudy
 
 
-def write(page: Page, studies: Sequence[StudyRecord], tracked: Sequence[Tracked | None]) -> None:
-    """The table, and the best value by epochs trained.
+def write(page: Page, studies: Sequence[TrackedStudy]) -> None:
+    """Add the table, and the best value by epochs trained.
 
     Raises:
-        UserError: they have not one and the same objective, or one has no complete trial.
+        UserError: the objectives differ or are several, or a study has no complete trial.
     """
-    refuse_unlike(studies)
-    label, more = studies[0].objectives[0], studies[0].maximize[0]
-    page.add(f"# Studies {', '.join(study.name for study in studies)}")
+    results = [study.result for study in studies]
+    refuse_unlike(results)
+    label = results[0].objectives[0]
+    page.add(f"# Studies {', '.join(result.name for result in results)}")
     columns = ["study", "sampler", "pruner", "trials", "pruned", "epochs", "saved", f"best {label}"]
-    rows = [_row(*pair) for pair in zip(studies, tracked, strict=True)]
-    page.add(table([*columns, "its test accuracy"], rows, left=3))
-    if len({study.space for study in studies}) > 1:
+    page.add(table([*columns, "its test accuracy"], list(map(_row, studies)), left=3))
+    if len({result.space for result in results}) > 1:
         page.add("Their search spaces differ, so the comparison is one of spaces as well.")
     page.add(
-        "Epochs are those that were trained, saved the share that pruning spared. The best value "
-        "is the best of many and so flattered by luck; only the test accuracy is not, and it is "
-        "of one seed."
+        "Epochs are those that were trained, saved is the fraction that pruning spared. The best "
+        "value is the maximum over many trials and so biased upwards by luck; the test accuracy is "
+        "not, but it is of one seed."
     )
-    path = page.picture("race", f"Best {label} by epochs trained")
-    courses = {study.name: course(study) for study in studies}
-    figures.race(path, courses, maximize=more, label=f"best {label} so far")
+    path = page.figure("race", f"Best {label} by epochs trained")
+    courses = {result.name: course(result) for result in results}
+    maximize = results[0].directions[0] == "maximize"
+    figures.race(path, courses, maximize=maximize, label=f"best {label} so far")
 
 
-def course(study: StudyRecord) -> tuple[Array, Array]:
+def course(result: SweepResult) -> tuple[Array, Array]:
     """Epochs trained as each trial ended, from the first complete one on, and the best value then.
 
     Returns:
         Both (trials,).
     """
     done = sorted(
-        (trial for trial in study.of("complete", "pruned") if trial.ended),
+        (trial for trial in result.of("complete", "pruned") if trial.ended),
         key=lambda trial: (str(trial.ended), trial.number),
     )
-    epochs = np.cumsum([max(trial.curve, default=0) for trial in done])
+    epochs = np.cumsum([max(trial.reports, default=0) for trial in done])
     values = np.array([trial.values[0] if trial.values else np.nan for trial in done])
-    best = np.fmax.accumulate(values) if study.maximize[0] else np.fmin.accumulate(values)
+    better = np.fmax if result.directions[0] == "maximize" else np.fmin
+    best = better.accumulate(values)
     known = ~np.isnan(best)
     return epochs[known], best[known]
 
 
-def refuse_unlike(studies: Sequence[StudyRecord]) -> None:
-    """Studies of other objectives cannot be compared."""
-    first = studies[0]
-    for study in studies:
-        if len(study.objectives) > 1:
-            raise UserError(f"study {study.name} has several objectives; report it alone")
-        if (study.objectives, study.maximize) != (first.objectives, first.maximize):
+def refuse_unlike(results: Sequence[SweepResult]) -> None:
+    """Only studies with one and the same objective can be compared.
+
+    Raises:
+        UserError: they have another, or several, or no complete trial.
+    """
+    first = results[0]
+    for result in results:
+        if len(result.objectives) > 1:
+            raise UserError(f"study {result.name} has several objectives; report it alone")
+        if (result.objectives, result.directions) != (first.objectives, first.directions):
             raise UserError(
-                f"study {study.name} is for {study.objectives[0]}, {first.name} for "
-                f"{first.objectives[0]}; report them one by one"
+                f"study {result.name} {_goal(result)}, {first.name} {_goal(first)}; "
+                "report them one by one"
             )
-        if not study.of("complete"):
-            raise UserError(f"study {study.name} has no complete trial to compare; go on with it")
+        if not result.of("complete"):
+            raise UserError(
+                f"study {result.name} has no complete trial to compare; run its command again to "
+                "resume it"
+            )
 
 
-def _row(study: StudyRecord, tracked: Tracked | None) -> list[str]:
-    params = tracked.run.params if tracked else {}
-    epochs = findings.count_epochs(study, tracked.uri if tracked else None)
-    winner = study.winner()
+def _goal(result: SweepResult) -> str:
+    return f"{result.directions[0]}s {result.objectives[0]}"
+
+
+def _row(study: TrackedStudy) -> list[str]:
+    result, epochs, winner = study.result, findings.count_epochs(study), study.result.winner
     assert winner is not None
-    tested = test_accuracy(winner, tracked)
+    tested = study.test_accuracy(winner)
     return [
-        study.name,
-        params.get("sampler", ""),
-        params.get("pruner", ""),
-        str(len(study.trials)),
-        str(len(study.of("pruned"))),
+        result.name,
+        result.sampler,
+        result.pruner,
+        str(len(result.trials)),
+        str(len(result.of("pruned"))),
         f"{epochs.trained:,}" if epochs else "",
         f"{epochs.saved:.1%}" if epochs else "",
         f"{winner.values[0]:.4f}",

@@ -1,4 +1,4 @@
-"""A page of Markdown with its files, published as one folder; knows nothing of what it tells."""
+"""A page of Markdown with its files, published as one folder; knows nothing of its content."""
 
 import re
 import shutil
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from perceptune.errors import UserError
+from perceptune.evaluation import Spread
 
 _NAME = "README.md"  # shown by whatever shows a folder
 _MARK = re.compile(r"<!-- made by perceptune report; its files: (.*) -->\n?")
@@ -25,8 +26,8 @@ class Page:
         """Put paragraphs, headings or tables at the end."""
         self._parts += [paragraph for paragraph in paragraphs if paragraph]
 
-    def picture(self, name: str, title: str) -> Path:
-        """Put a picture at the end; returns the file to draw it into."""
+    def figure(self, name: str, title: str) -> Path:
+        """Put a figure at the end; returns the file to draw it into."""
         self._parts.append(f"![{title}]({name}.png)")
         return self.folder / f"{name}.png"
 
@@ -74,6 +75,21 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], left: int = 
 def code(text: str) -> str:
     """A command on lines of its own."""
     return f"```sh\n{text}\n```"
+
+
+def mean_and_sd(values: Sequence[float], percent: bool = False) -> str:
+    """The mean ± sample standard deviation: `0.9712 ± 0.0023 (n = 3)`, or `97.12% ± 0.23 (n = 3)`.
+
+    Args:
+        values: one or more; of one the mean stands alone.
+        percent: whether they are fractions to be shown in percent.
+    """
+    scale, digits, unit = (100, 2, "%") if percent else (1, 4, "")
+    if len(values) == 1:
+        return f"{scale * values[0]:.{digits}f}{unit} (n = 1)"
+    spread = Spread.of(values)
+    mean, sd = f"{scale * spread.mean:.{digits}f}{unit}", f"{scale * spread.sd:.{digits}f}"
+    return f"{mean} ± {sd} (n = {len(values)})"
 
 
 def _row(cells: Sequence[object]) -> str:

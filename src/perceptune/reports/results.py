@@ -9,9 +9,10 @@ import numpy as np
 from perceptune.errors import UserError
 from perceptune.figures import studies
 from perceptune.nn.layout import Array
-from perceptune.reports.page import Page, table
-from perceptune.tracking.reading import Record
+from perceptune.reports.page import Page, mean_and_sd, table
+from perceptune.tracking.reading import RunRecord
 
+TEXTS = 3  # columns of text, before those of numbers
 _ACCURACY, _SECONDS = "test/accuracy", "fit_seconds"
 _SEED = "seed"  # what alone may differ between runs of one configuration
 
@@ -24,10 +25,9 @@ class Result:
         name: its preset, or what the run is called.
         data: the data set.
         network: its layers, from pixels to classes where the run tells.
-        parameters: numbers that it learns.
+        parameters: how many weights and biases it trains.
         accuracies: (seeds,) on the test set.
         seconds: (seeds,) of training.
-        reported: the test accuracy that a preset's source reports, if it is a preset and one does.
     """
 
     name: str
@@ -36,10 +36,9 @@ class Result:
     parameters: int
     accuracies: Array
     seconds: Array
-    reported: str = ""
 
 
-def gather(runs: Sequence[Record]) -> list[Result]:
+def gather(runs: Sequence[RunRecord]) -> list[Result]:
     """Group finished, tested trainings by command and configuration, best first by data set.
 
     Runs of one command that differ in their seed alone are one result, and so are runs that were
@@ -52,7 +51,7 @@ def gather(runs: Sequence[Record]) -> list[Result]:
         UserError: there is no such run.
     """
     by_id = {run.id: run for run in runs}
-    groups: dict[tuple[str, str], dict[str, Record]] = {}
+    groups: dict[tuple[str, str], dict[str, RunRecord]] = {}
     for run in runs:
         if run.status == "FINISHED" and _ACCURACY in run.metrics and _SECONDS in run.metrics:
             groups.setdefault(_group_of(run), {})[run.params.get(_SEED, run.id)] = run
@@ -71,29 +70,25 @@ def rows(results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
             result.data,
             result.network,
             f"{result.parameters:,}",
-            _accuracy(result.accuracies),
+            mean_and_sd(result.accuracies.tolist(), percent=True),
             f"{result.seconds.mean() / 60:.2f}",
         ]
         for result in results
     ]
-    if any(result.reported for result in results):
-        columns.append("its source reports")
-        for row, result in zip(cells, results, strict=True):
-            row.append(result.reported or "–")
     return columns, cells
 
 
 def write(page: Page, results: Sequence[Result]) -> None:
-    """The table, and a picture of every seed."""
-    page.add("# Results", table(*rows(results), left=3))
+    """Add the table, and for each data set a figure of every seed."""
+    page.add("# Results", table(*rows(results), left=TEXTS))
     page.add(
         "Test accuracy of the weights that were best on the validation samples: mean ± sample "
-        "standard deviation over n seeds; minutes of training, the mean of a run."
+        "standard deviation over n seeds; minutes of training, the mean over the runs."
     )
     for data in dict.fromkeys(result.data for result in results):
         there = [result for result in results if result.data == data]
-        page.add(f"On {data}: a dot a seed, a bar at the mean.")
-        path = page.picture(f"scores_{data}", f"Test accuracy on {data}, every seed")
+        page.add(f"On {data}: a dot for each seed, a bar at the mean.")
+        path = page.figure(f"scores_{data}", f"Test accuracy on {data}, every seed")
         studies.scores(
             path,
             [result.name[:48] for result in there],
@@ -102,14 +97,14 @@ def write(page: Page, results: Sequence[Result]) -> None:
         )
 
 
-def _group_of(run: Record) -> tuple[str, str]:
+def _group_of(run: RunRecord) -> tuple[str, str]:
     """Equal for runs that are repetitions of each other."""
     settings = {key: value for key, value in run.params.items() if key != _SEED}
     together = run.parent or run.tags.get("perceptune.version", "")
     return together, json.dumps(settings, sort_keys=True)
 
 
-def _result(members: Sequence[Record], by_id: Mapping[str, Record]) -> Result:
+def _result(members: Sequence[RunRecord], by_id: Mapping[str, RunRecord]) -> Result:
     first = members[0]
     parent = by_id.get(first.parent or "")
     repeated = parent is not None and parent.tags.get("kind") == "repeats"
@@ -123,16 +118,9 @@ def _result(members: Sequence[Record], by_id: Mapping[str, Record]) -> Result:
         parameters=int(float(first.params.get("model.parameters", "0"))),
         accuracies=np.array([run.metrics[_ACCURACY] for run in members]),
         seconds=np.array([run.metrics[_SECONDS] for run in members]),
-        reported=tags.get("reported", ""),
     )
 
 
 def _network(params: Mapping[str, str]) -> str:
     hidden = params.get("model.hidden", "?").strip("[]").replace(" ", "").replace(",", "-")
     return f"{hidden or 'no hidden layer'} {params.get('model.activation', '')}".strip()
-
-
-def _accuracy(values: Array) -> str:
-    if len(values) == 1:
-        return f"{values[0]:.2%} (n = 1)"
-    return f"{values.mean():.2%} ± {values.std(ddof=1) * 100:.2f} (n = {len(values)})"

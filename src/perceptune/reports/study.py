@@ -1,243 +1,190 @@
-"""The page of one study: what was searched, what came of it, what it teaches, how to go on."""
+"""The page of one study: its search, its trials, its winner, and what mattered."""
 
 import math
-import re
 import shlex
-import shutil
-import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-from perceptune.reports import findings, pictures
-from perceptune.reports.page import Page, code, table
-from perceptune.reports.trials import StudyRecord, Trial
-from perceptune.tracking import reading
-from perceptune.tracking.reading import Record
+from optuna_joblib_sweeper import SweepResult, TrialResult
+from perceptune.reports import findings
+from perceptune.reports.page import Page, code, mean_and_sd, table
+from perceptune.reports.tracked import TrackedStudy
 
 _SHOWN = 10  # best trials in the table
-_COMMAND = re.compile(r"^#   (.* --config-dir .*)$", re.MULTILINE)
+_STATES = ("complete", "pruned", "fail", "running", "waiting")
 
 
-@dataclass(frozen=True)
-class Tracked:
-    """The study's run in MLflow, and the store that it is in."""
-
-    uri: str
-    run: Record
-
-
-def find_tracked(study: StudyRecord, uris: Sequence[str]) -> Tracked | None:
-    """The study's run, from the first of the stores that has it."""
-    run_id = study.attributes.get("mlflow_parent")
-    for uri in uris if run_id else ():
-        found = reading.find_run(uri, str(run_id))
-        if found is not None:
-            return Tracked(uri, found)
-    return None
-
-
-def write(page: Page, study: StudyRecord, tracked: Tracked | None, folder: Path) -> None:
+def write(page: Page, study: TrackedStudy, folder: Path) -> None:
     """Put everything on the page.
 
     Args:
         page: an empty one.
-        study: what the storage knows.
-        tracked: what MLflow knows, if the study was tracked.
+        study: the study, and its run if it has one.
         folder: where the page will be read, for the command that trains the winner again.
     """
-    page.add(f"# Study {study.name}")
-    _searched(page, study, tracked)
-    _trials(page, study, tracked)
-    if not study.of("complete"):
+    result = study.result
+    page.add(f"# Study {result.name}")
+    _add_search(page, study)
+    _add_trials(page, study)
+    if not result.of("complete"):
         page.add("No trial is complete, so there is nothing to compare yet.")
-    elif len(study.objectives) > 1:
-        _front(page, study, tracked, folder)
+        return
+    if len(result.objectives) > 1:
+        _add_front(page, study, folder)
     else:
-        _best(page, study, tracked, folder)
-        pictures.history(page, study)
-        _mattered(page, study)
-        pictures.relations(page, study)
+        _add_winner(page, study, folder)
+        _add_importances(page, result)
+    page.add("## Figures")
+    for name, figure in result.figures():
+        figure.savefig(page.figure(name, _TITLES.get(name, name)))
 
 
-def _searched(page: Page, study: StudyRecord, tracked: Tracked | None) -> None:
-    goals = [
-        f"`{name}` {'up' if more else 'down'}"
-        for name, more in zip(study.objectives, study.maximize, strict=True)
+def _add_search(page: Page, study: TrackedStudy) -> None:
+    result = study.result
+    goals = zip(result.directions, result.objectives, strict=True)
+    seed = "" if result.seed is None else f", seed {result.seed}"
+    rows = [
+        ("objective", ", ".join(f"{direction} `{name}`" for direction, name in goals)),
+        ("sampler", result.sampler + seed),
+        ("pruner", result.pruner),
+        ("budget", _budget(result)),
+        ("at a time", str(result.n_jobs)),
     ]
-    rows = [("objective", ", ".join(goals))]
-    params: Mapping[str, str] = tracked.run.params if tracked else {}
-    asked = tracked.run.tags.get("n_trials", "") if tracked else ""
-    budget = f"{asked} trials" if asked.isdigit() else ""
-    epochs = sorted({trial.planned for trial in study.trials if trial.planned})
-    if epochs:
-        span = f"{epochs[0]}" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
-        budget += f"{', ' if budget else ''}up to {span} epochs each"
-    rows += [
-        ("sampler", _with_seed(params)),
-        ("pruner", params.get("pruner", "")),
-        ("budget", budget),
-        ("at a time", params.get("n_jobs", "")),
-    ]
-    page.add("## What was searched", table(["", ""], [row for row in rows if row[1]], left=2))
-    if study.space:
-        lines = [(f"`{key}`", f"`{what}`") for key, what in study.space]
+    page.add("## What was searched", table(["", ""], _known(rows), left=2))
+    if result.space:
+        lines = [(f"`{key}`", f"`{values}`") for key, values in result.space]
         page.add(table(["parameter", "values"], lines, left=2))
-    if tracked is None:
-        page.add("The study was not tracked in MLflow: sampler, pruner and test are not known.")
+    if result.run_id is None:
+        page.add("The study was not tracked in MLflow, so no test accuracy is known.")
+    elif study.run is None:
+        page.add(f"No store has its run {result.run_id}; --store names another one.")
 
 
-def _with_seed(params: Mapping[str, str]) -> str:
-    sampler, seed = params.get("sampler", ""), params.get("seed", "")
-    return f"{sampler}, seed {seed}" if sampler and seed.isdigit() else sampler
+def _budget(result: SweepResult) -> str:
+    parts = [] if result.n_trials is None else [f"{result.n_trials} trials"]
+    planned = [findings.planned_epochs(result, trial) for trial in result.trials]
+    if known := [epochs for epochs in planned if epochs]:
+        span = " to ".join(map(str, sorted({min(known), max(known)})))
+        parts.append(f"up to {span} epochs each")
+    return ", ".join(parts)
 
 
-def _trials(page: Page, study: StudyRecord, tracked: Tracked | None) -> None:
-    states = ("complete", "pruned", "fail", "running", "waiting")
-    counts = [(state, len(study.of(state))) for state in states if study.of(state)]
+def _add_trials(page: Page, study: TrackedStudy) -> None:
+    result = study.result
+    counts = [(state, len(result.of(state))) for state in _STATES if result.of(state)]
     page.add("## Trials", table(["state", "trials"], counts))
-    finished = study.of("complete", "pruned", "fail")
+    finished = result.of("complete", "pruned", "fail")
     starts = [trial.started for trial in finished if trial.started]
     ends = [trial.ended for trial in finished if trial.ended]
     if starts and ends:
         minutes = (max(ends) - min(starts)).total_seconds() / 60
         page.add(f"From the first start to the last end {minutes:.1f} minutes.")
-    epochs = findings.count_epochs(study, tracked.uri if tracked else None)
-    if epochs is None:
-        return
-    text = f"{epochs.trained:,} epochs were trained."
-    if study.of("pruned"):
-        text += (
-            f" Without pruning the same trials would have had {epochs.unpruned:,}: pruning saved "
-            f"{epochs.saved:.1%}."
-        )
-    page.add(text)
+    epochs = findings.count_epochs(study)
+    if epochs is not None:
+        text = f"{epochs.trained:,} epochs were trained."
+        if result.of("pruned"):
+            text += (
+                f" Without pruning the same trials would have had {epochs.unpruned:,}: pruning "
+                f"saved {epochs.saved:.1%}."
+            )
+        page.add(text)
 
 
-def _best(page: Page, study: StudyRecord, tracked: Tracked | None, folder: Path) -> None:
-    ranked, winner, confirmed = study.ranked(), study.winner(), study.confirmed()
+def _add_winner(page: Page, study: TrackedStudy, folder: Path) -> None:
+    result = study.result
+    winner, label = result.winner, result.objectives[0]
     assert winner is not None
-    label = study.objectives[0]
-    page.add("## The winner")
-    rows = [(f"{label} in the study", _number(winner.values[0]))]
-    if winner.number in confirmed:
-        rows.append((f"{label} with fresh seeds", spread(confirmed[winner.number])))
-    tested = test_accuracy(winner, tracked)
-    if tested is not None:
-        rows.append(("test/accuracy", _number(tested)))
-    rows += [(f"`{key}`", f"`{_shown(value)}`") for key, value in winner.params.items()]
-    page.add(table([f"trial {winner.number}", ""], rows, left=2))
-    tried = len(study.of("complete", "pruned"))
+    fresh = mean_and_sd(winner.confirmed) if winner.confirmed else ""
+    rows = [
+        (f"{label} in the study", _number(winner.values[0])),
+        (f"{label} with fresh seeds", fresh),
+        ("test/accuracy", _number(study.test_accuracy(winner))),
+        *((f"`{key}`", f"`{_shown(value)}`") for key, value in winner.params.items()),
+    ]
+    page.add("## The winner", table([f"trial {winner.number}", ""], _known(rows), left=2))
+    tried = len(result.of("complete", "pruned"))
     if tried > 1:
         page.add(
-            f"Its value in the study is the best of {tried} trials, and so a little flattered by "
+            f"Its value in the study is the best of {tried} trials, and so a little biased by "
             "luck; scores on the test set, or with fresh seeds, are not."
         )
-    _train_again(page, tracked, winner, folder)
-    page.add("## The best trials", _table_of(study, ranked[:_SHOWN]))
+    _add_command(page, result, folder)
+    page.add("## The best trials", _table_of(TrackedStudy(result), result.ranked()[:_SHOWN]))
 
 
-def test_accuracy(winner: Trial, tracked: Tracked | None) -> float | None:
-    """The winner's on the test set, which was read once, after the study; None if it was not."""
-    if tracked is None or tracked.run.tags.get("best_trial") != str(winner.number):
-        return None
-    return tracked.run.metrics.get("test/accuracy")
+def _add_front(page: Page, study: TrackedStudy, folder: Path) -> None:
+    result = study.result
+    best = result.front()
+    page.add(
+        "## The Pareto front",
+        f"{len(best)} of {len(result.of('complete'))} complete trials are beaten by no other in "
+        "all objectives.",
+    )
+    page.add(_table_of(study, best))
+    _add_command(page, result, folder)
 
 
-def _train_again(page: Page, tracked: Tracked | None, winner: Trial, folder: Path) -> None:
+def _add_command(page: Page, result: SweepResult, folder: Path) -> None:
     """The winner's overlay goes beside the page, so that its command works wherever that is."""
-    if tracked is None or tracked.run.tags.get("best_trial") != str(winner.number):
+    if result.winner is None or result.winner_command is None or result.winner_overlay is None:
         return
-    name = re.sub(r"[^\w-]+", "-", tracked.run.tags.get("study", ""))
+    words = shlex.split(result.winner_command)
+    words[words.index("--config-dir") + 1] = str(folder)
+    again = shlex.join(words)
+    prefix = "+experiment="
+    [name] = [word.removeprefix(prefix) for word in words if word.startswith(prefix)]
     overlay = page.folder / "experiment" / f"{name}.yaml"
-    fetched = reading.fetch_file(tracked.uri, tracked.run.id, overlay.name, page.folder)
-    if fetched is None:
-        return
     overlay.parent.mkdir()
-    shutil.move(fetched, overlay)
-    said = _COMMAND.search(overlay.read_text())
-    if said is None:
-        return
-    app, _, rest = said[1].partition(" --config-dir ")
-    again = f"{app} --config-dir {_quoted(folder)} +experiment={name}"
-    # What a file cannot say, removals, follows the experiment in the original as well.
-    again += rest.partition(f"+experiment={name}")[2]
-    overlay.write_text(overlay.read_text().replace(said[1], again))
-    page.add("Train it again, from the file beside this page:", code(again))
+    overlay.write_text(result.winner_overlay.replace(result.winner_command, again), "utf-8")
+    page.add(f"Train trial {result.winner.number} again, from the file beside this page:")
+    page.add(code(again))
 
 
-def _quoted(folder: Path) -> str:
-    return shlex.quote(str(folder))
-
-
-def _mattered(page: Page, study: StudyRecord) -> None:
-    found = findings.importances(study)
-    page.add("## What mattered", findings.lesson(found, len(study.of("complete"))))
+def _add_importances(page: Page, result: SweepResult) -> None:
+    found = result.importances()
+    page.add("## What mattered", findings.lesson(found, len(result.of("complete"))))
     if not found:
         return
+    parameters = {parameter.name: parameter for parameter in result.parameters}
     rows = [
-        (f"`{one.axis.name}`", f"{one.share:.1%} ± {one.spread:.1%}", one.words) for one in found
+        (
+            f"`{one.name}`",
+            f"{one.fraction:.1%} ± {one.sd:.1%}",
+            findings.words_on(parameters[one.name], result),
+        )
+        for one in found
     ]
-    lines = table(["parameter", "importance", f"{study.objectives[0]} by value"], rows, left=3)
-    page.add(lines)
+    page.add(table(["parameter", "importance", f"{result.objectives[0]} by value"], rows, left=3))
     page.add(
         "Importance is fANOVA's: a random forest is fitted to the complete trials; ± is the "
         "standard deviation over five forests. It tells what mattered in this space with these "
         "trials, not what would matter elsewhere."
-        + (" Pruned trials are left out." if study.of("pruned") else "")
+        + (" Pruned trials are left out." if result.of("pruned") else "")
     )
-    pictures.importances(page, found)
 
 
-def _front(page: Page, study: StudyRecord, tracked: Tracked | None, folder: Path) -> None:
-    best = study.front()
-    page.add(
-        "## The Pareto front",
-        f"{len(best)} of {len(study.of('complete'))} complete trials are beaten by no other in "
-        "all objectives.",
-    )
-    if len(study.objectives) == 2:
-        pictures.front(page, study)
-    page.add(_table_of(study, best, tracked))
-    chosen = tracked.run.tags.get("best_trial", "") if tracked else ""
-    [first] = [t for t in study.of("complete") if str(t.number) == chosen] or [best[0]]
-    page.add(f"Trial {first.number} is the one whose settings were kept as a file.")
-    _train_again(page, tracked, first, folder)
+def _known(rows: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The rows that have a value."""
+    return [row for row in rows if row[1]]
 
 
-def _table_of(study: StudyRecord, trials: Sequence[Trial], tracked: Tracked | None = None) -> str:
-    """Trials with their values, and where the test set was read for each the accuracy."""
-    metrics = tracked.run.metrics if tracked else {}
-    tested = {
-        trial.number: metrics[name]
-        for trial in trials
-        if (name := f"trial_{trial.number}/test/accuracy") in metrics
-    }
-    confirmed = study.confirmed()
-    keys = [axis.name for axis in study.axes]
-    columns = ["trial", *study.objectives]
-    columns += ["fresh seeds"] if confirmed else []
-    columns += ["test accuracy"] if tested else []
-    rows = []
-    for trial in trials:
-        row = [str(trial.number), *map(_number, trial.values)]
-        if confirmed:
-            row.append(spread(confirmed[trial.number]) if trial.number in confirmed else "")
-        if tested:
-            row.append(_number(tested[trial.number]) if trial.number in tested else "")
-        rows.append([*row, *(_shown(trial.params.get(key, "")) for key in keys)])
-    return table([*columns, *keys], rows, left=0)
+def _table_of(study: TrackedStudy, trials: Sequence[TrialResult]) -> str:
+    """Trials with their values, and where the test set was read for one its accuracy."""
+    result = study.result
+    columns = {"trial": [str(trial.number) for trial in trials]}
+    for index, name in enumerate(result.objectives):
+        columns[name] = [_number(trial.values[index]) for trial in trials]
+    columns["fresh seeds"] = [mean_and_sd(t.confirmed) if t.confirmed else "" for t in trials]
+    columns["test accuracy"] = [_number(study.test_accuracy(trial)) for trial in trials]
+    for name in (parameter.name for parameter in result.parameters):
+        columns[name] = [_shown(trial.params.get(name, "")) for trial in trials]
+    known = {name: cells for name, cells in columns.items() if any(cells)}
+    return table(list(known), list(zip(*known.values(), strict=True)), left=0)
 
 
-def spread(values: Sequence[float]) -> str:
-    """Mean ± sample standard deviation (n)."""
-    mean = f"{statistics.mean(values):.4f}"
-    if len(values) > 1:
-        mean += f" ± {statistics.stdev(values):.4f}"
-    return f"{mean} (n = {len(values)})"
-
-
-def _number(value: float) -> str:
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
     if math.isfinite(value) and value == int(value) and abs(value) >= 10:
         return f"{int(value):,}"
     return f"{value:.6g}"
@@ -245,3 +192,13 @@ def _number(value: float) -> str:
 
 def _shown(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+_TITLES = {
+    "history": "Values by trial, and the best so far",
+    "intermediate_values": "What each trial reported, epoch by epoch",
+    "importances": "Importance of each parameter",
+    "slice": "The objective against each parameter",
+    "parallel_coordinate": "Every complete trial as a line",
+    "pareto_front": "The Pareto front",
+}

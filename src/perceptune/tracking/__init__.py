@@ -1,1 +1,4 @@
-"""Where runs are recorded. Only this package, and `model`, know MLflow."""
+"""Experiment tracking: runs, and trained networks, in an MLflow store or in plain folders.
+
+Only this package imports MLflow.
+"""

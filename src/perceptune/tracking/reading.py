@@ -1,24 +1,28 @@
-"""What a store holds, read back as plain records; writes nothing, and makes no store."""
+"""Runs read back as plain records, from a store or from folders; writes nothing, makes no store."""
 
-from collections.abc import Mapping
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from perceptune.tracking.store import Place, client_to_read, errors_of
+from perceptune.tracking.store import client_to_read, errors_of
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+RECORD = "run.json"  # what a run without a store leaves in its folder
 _PARENT = "mlflow.parentRunId"
 
 
 @dataclass(frozen=True)
-class Record:
-    """One run as its store has it.
+class RunRecord:
+    """One run.
 
     Attributes:
-        id, name, status: as MLflow calls them.
+        id: as MLflow calls it; of a run without a store its folder.
+        name, status: as MLflow calls them.
         parent: the id of the run above it, if there is one.
         params, metrics, tags: by name; of a metric the last value.
     """
@@ -32,60 +36,138 @@ class Record:
     tags: Mapping[str, str]
 
 
-def all_runs(uri: str) -> list[Record]:
+def all_runs(uri: str) -> list[RunRecord]:
     """Every run of every experiment, oldest first.
 
     Raises:
-        UserError: the store cannot be read.
+        StoreError: the store cannot be read.
     """
-    found: list[Record] = []
+    return list(_search(uri, ""))
+
+
+def children_of(uri: str, parent_id: str) -> list[RunRecord]:
+    """The runs directly below a run, oldest first.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    return list(_search(uri, f"tags.`{_PARENT}` = '{parent_id}'"))
+
+
+def find_run(uri: str, run_id: str) -> RunRecord | None:
+    """The run with that id, if the store has it.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
     client = client_to_read(uri)
-    with errors_of(Place(uri, "")):
-        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-        token = None
-        while experiments:
-            page = client.search_runs(
-                experiments, order_by=["attributes.start_time ASC"], page_token=token
-            )
-            found += map(_record, page)
-            token = page.token
-            if not token:
-                break
-    return found
-
-
-def find_run(uri: str, run_id: str) -> Record | None:
-    """The run of that id, if the store has it."""
     from mlflow.exceptions import MlflowException
 
-    client = client_to_read(uri)
-    with errors_of(Place(uri, "")):
+    with errors_of(uri):
         try:
             return _record(client.get_run(run_id))
         except MlflowException:
             return None
 
 
-def last_epoch(uri: str, run_id: str) -> int | None:
-    """The last epoch that a training has recorded, if it has recorded any."""
+def history(uri: str, run_id: str) -> list[dict[str, float]]:
+    """A run's metrics by epoch: a row an epoch, in order, with its number as `epoch`.
+
+    Those of the whole run, such as `test/accuracy`, are not in it.
+
+    Raises:
+        StoreError: the store cannot be read, or has no such run.
+    """
     client = client_to_read(uri)
-    with errors_of(Place(uri, "")):
-        history = client.get_metric_history(run_id, "train/loss")
-    return max((entry.step for entry in history), default=None)
+    rows: dict[int, dict[str, float]] = {}
+    with errors_of(uri):
+        for name in client.get_run(run_id).data.metrics:
+            if name.startswith(("test/", "best/")):
+                continue  # read once, at the end
+            for entry in client.get_metric_history(run_id, name):
+                if entry.step:  # those of the whole run have none
+                    rows.setdefault(entry.step, {"epoch": entry.step})[name] = entry.value
+    return [rows[epoch] for epoch in sorted(rows)]
+
+
+def last_epoch(uri: str, run_id: str) -> int | None:
+    """The last epoch that a training has recorded, if it has recorded any.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    client = client_to_read(uri)
+    with errors_of(uri):
+        losses = client.get_metric_history(run_id, "train/loss")
+    return max((entry.step for entry in losses), default=None)
+
+
+def overrides_of(uri: str, run_id: str) -> list[str]:
+    """The overrides that a run was started with; none if it has recorded none.
+
+    Raises:
+        StoreError: the store cannot be opened.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        path = fetch_file(uri, run_id, "overrides.yaml", Path(scratch))
+        return _read_overrides(path) if path else []
 
 
 def fetch_file(uri: str, run_id: str, name: str, folder: Path) -> Path | None:
-    """Copy a file of a run into `folder`; None if the run has no such file."""
+    """Copy a file of a run into `folder`; None if the run has no such file.
+
+    Raises:
+        StoreError: the store cannot be opened.
+    """
+    client = client_to_read(uri)
     from mlflow.exceptions import MlflowException
 
     try:
-        return Path(client_to_read(uri).download_artifacts(run_id, name, str(folder)))
+        return Path(client.download_artifacts(run_id, name, str(folder)))
     except (MlflowException, OSError):
         return None
 
 
-def _record(run: "Run") -> Record:
-    return Record(
+def read_folders(folder: Path) -> list[RunRecord]:
+    """The runs without a store in the folders below `folder`, by the folders' names."""
+    paths = sorted(folder.rglob(RECORD))
+    return [_folder_record(path.parent, json.loads(path.read_text("utf-8"))) for path in paths]
+
+
+def read_folder(folder: Path) -> tuple[list[str], list[dict[str, float]]]:
+    """The overrides and the history of a run without a store; see `overrides_of`, `history`."""
+    record = json.loads((folder / RECORD).read_text("utf-8"))
+    return _read_overrides(folder / "overrides.yaml"), record["history"]
+
+
+def _read_overrides(path: Path) -> list[str]:
+    import yaml
+
+    return list(map(str, yaml.safe_load(path.read_text("utf-8")) or ()))
+
+
+def _folder_record(folder: Path, read: Mapping[str, Any]) -> RunRecord:
+    kept = {name: read[name] for name in ("name", "status", "params", "metrics", "tags")}
+    return RunRecord(id=str(folder), parent=None, **kept)
+
+
+def _search(uri: str, condition: str) -> Iterator[RunRecord]:
+    client = client_to_read(uri)
+    with errors_of(uri):
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        token = None
+        while experiments:
+            page = client.search_runs(
+                experiments, condition, order_by=["attributes.start_time ASC"], page_token=token
+            )
+            yield from map(_record, page)
+            token = page.token
+            if not token:
+                return
+
+
+def _record(run: "Run") -> RunRecord:
+    return RunRecord(
         id=run.info.run_id,
         name=run.info.run_name or run.info.run_id,
         status=run.info.status,

@@ -1,175 +1,138 @@
-"""The MLflow store: where it is, made once by one process at a time, and what keeps it from use.
+"""The MLflow store: where it is, what it contains, and how its errors are reported.
 
-MLflow is imported only when a client is asked for.
+Knows nothing of what a run records. MLflow is imported only when a client is made.
 """
 
 import logging
-import os
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perceptune.errors import UserError
+from optuna_joblib_sweeper import mlflow_runs
+from perceptune.errors import StoreError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where runs go: a store and an experiment in it."""
+class ExperimentRef:
+    """An experiment by the URI of its store and its name."""
 
     uri: str
     experiment: str
 
 
 def default_uri() -> str:
-    """The store that is used where no other is named: below the current folder.
+    """The URI of the store that is used where no other is named: below the current folder.
 
     Raises:
-        UserError: the folder's name holds what a URI gives another meaning.
+        StoreError: the folder's name holds a character that has another meaning in a URI.
     """
     folder = str(Path.cwd())
     if "?" in folder or "%" in folder:
-        raise UserError(f"a store cannot be below {folder!r}: rename it, or set tracking.uri")
+        raise StoreError(f"a store cannot be below {folder!r}: rename it, or set tracking.uri")
     return f"sqlite:///{folder}/mlruns/mlflow.db"
 
 
-def refuse_absent(uri: str) -> None:
-    """A store that is only to be read must be there.
-
-    Raises:
-        UserError: it is a local file that does not exist.
-    """
-    local = _sqlite_file(uri)
-    if local is not None and not local.exists():
-        raise UserError(f"no store {local} yet; the first `perceptune train` makes it")
-
-
-def prepare(uri: str) -> None:
-    """Make the store, if it is not there, before several processes look for it at once."""
-    with errors_of(Place(uri, "")), alone(uri):
-        client_of(uri).search_experiments(max_results=1)
-
-
-def client_to_read(uri: str) -> "MlflowClient":
-    """A client of a store that is there already: whoever only reads makes none.
-
-    Raises:
-        UserError: there is no such store, or it cannot be opened.
-    """
-    refuse_absent(uri)
-    local = _sqlite_file(uri)
-    with errors_of(Place(uri, "")):
-        if local is not None:
-            _refuse_broken(local)
-        return client_of(uri)
-
-
-def find_experiment(place: Place) -> str | None:
-    """The experiment's id, if there is one of that name."""
-    with errors_of(place):
-        found = client_of(place.uri).get_experiment_by_name(place.experiment)
-    return str(found.experiment_id) if found else None
-
-
 def artifacts_beside(uri: str) -> str | None:
-    """Where a local store keeps its artifacts; MLflow's own default depends on the folder."""
-    local = _sqlite_file(uri)
+    """The URI of a local store's artifacts; MLflow's default depends on the current folder."""
+    local = mlflow_runs.sqlite_file(uri)
     return (local.parent / "artifacts").as_uri() if local else None
 
 
-@contextmanager
-def alone(uri: str) -> Iterator[None]:
-    """One process at a time: on a new SQLite file all others would fail."""
-    local = _sqlite_file(uri)
-    if local is None:
-        yield
-        return
-    from filelock import FileLock
+def refuse_absent(uri: str) -> None:
+    """Refuse a local store that does not exist: one that is only read must be there.
 
-    local.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{local}.lock"):
-        _refuse_broken(local)
-        yield
-
-
-def _refuse_broken(local: Path) -> None:
-    """MLflow would try for minutes to open what SQLite refuses at once."""
-    if local.is_dir():
-        raise IsADirectoryError(f"{local} is a folder")
-    try:
-        with closing(sqlite3.connect(local)) as database:
-            database.execute("PRAGMA schema_version")
-    except sqlite3.Error as error:
-        raise OSError(f"{local}: {error}") from None
+    Raises:
+        StoreError: it is a local file that does not exist.
+    """
+    local = mlflow_runs.sqlite_file(uri)
+    if local is not None and not local.exists():
+        raise StoreError(f"no store {local} yet; the first `perceptune train` makes it")
 
 
 def client_of(uri: str) -> "MlflowClient":
-    """A client of the store; MLflow is imported here, and told to be quiet."""
-    # Nothing of a user's training is reported to anyone, unless the user has said so.
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    from mlflow import MlflowClient
-
-    return MlflowClient(uri)
+    """The process's client of the store; with the first one MLflow is imported."""
+    client = mlflow_runs.client_of(uri)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # its import has set another level
+    return client
 
 
-def experiment_id(client: "MlflowClient", place: Place) -> str:
-    """The experiment's id; it is made if there is none of that name."""
-    from mlflow.exceptions import MlflowException
+def client_to_read(uri: str) -> "MlflowClient":
+    """A client of a store that exists: reading makes none.
 
-    found = client.get_experiment_by_name(place.experiment)
-    if found is None:
-        artifacts = artifacts_beside(place.uri)
+    Raises:
+        StoreError: there is no such store, or it cannot be opened.
+    """
+    refuse_absent(uri)
+    local = mlflow_runs.sqlite_file(uri)
+    with errors_of(uri):
+        if local is not None:
+            mlflow_runs.refuse_broken(local)
+        return client_of(uri)
+
+
+def open_experiment(ref: ExperimentRef) -> tuple["MlflowClient", str]:
+    """A client of the store and the experiment's id; both are made if they do not exist.
+
+    Raises:
+        StoreError: the store cannot be opened, or the experiment was deleted.
+    """
+    with errors_of(ref.uri), mlflow_runs.store_lock(ref.uri):
+        client, artifacts = client_of(ref.uri), artifacts_beside(ref.uri)
         try:
-            return str(client.create_experiment(place.experiment, artifact_location=artifacts))
-        except MlflowException:
-            found = client.get_experiment_by_name(place.experiment)  # somebody was faster
-            if found is None:
-                raise
-    if found.lifecycle_stage != "active":
-        raise UserError(
-            f"tracking.experiment={place.experiment} was deleted in the store; "
-            "restore it there or choose another name"
-        )
-    return str(found.experiment_id)
+            return client, mlflow_runs.experiment_id(client, ref.experiment, artifacts)
+        except ValueError as error:
+            raise StoreError(f"tracking.experiment={ref.experiment}: {error}") from None
 
 
-@contextmanager
-def errors_of(place: Place) -> Iterator[None]:
-    """A store that cannot be reached is the user's to mend."""
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
+def find_experiment(ref: ExperimentRef) -> str | None:
+    """The experiment's id, if there is one of that name.
 
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"tracking.uri={place.uri} cannot be used: {reason}") from error
-
-
-def _sqlite_file(uri: str) -> Path | None:
-    path = uri.removeprefix("sqlite:///").partition("?")[0]
-    return Path(path) if uri.startswith("sqlite:///") else None
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    with errors_of(ref.uri):
+        found = client_of(ref.uri).get_experiment_by_name(ref.experiment)
+    return str(found.experiment_id) if found else None
 
 
 def contents(uri: str) -> str:
-    """What a store holds, in words; an absent one is not made."""
-    local = _sqlite_file(uri)
+    """The number of runs in each experiment of a store, as text; an absent store is not made.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    local = mlflow_runs.sqlite_file(uri)
     if local and not local.exists():
         return "none yet; the first `perceptune train` makes the store"
-    place = Place(uri, "")
-    with errors_of(place):
+    counts = []
+    with errors_of(uri):
         client = client_of(uri)
-        counts = []
         for experiment in client.search_experiments():
             runs = client.search_runs([experiment.experiment_id], max_results=50_000)
             if runs:
                 counts.append(f"{len(runs)} in {experiment.name}")
     return ", ".join(counts) or "none"
+
+
+@contextmanager
+def errors_of(uri: str) -> Iterator[None]:
+    """Turn the errors of a store that cannot be used into the user's.
+
+    Raises:
+        StoreError: in place of an error of MLflow, of SQLAlchemy or of the system.
+    """
+    try:
+        yield
+    except Exception as error:
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        if not isinstance(error, MlflowException | SQLAlchemyError | OSError):
+            raise
+        reason = str(error).splitlines()[0]
+        raise StoreError(f"tracking.uri={uri} cannot be used: {reason}") from error

@@ -54,7 +54,13 @@ _current: CurrentTrial = _NO_TRIAL
 
 
 def current_trial() -> CurrentTrial:
-    """The running trial; outside a sweep an object that is false and does nothing."""
+    """The running trial; outside a sweep an object that is false and does nothing.
+
+    >>> trial = current_trial()
+    >>> trial.report(0.5, step=1)
+    >>> bool(trial), trial.should_prune()
+    (False, False)
+    """
     return _current
 
 

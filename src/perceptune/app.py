@@ -1,0 +1,79 @@
+"""Hydra's side of Perceptune: where the configuration lies, and how a command has it composed.
+
+Importing this module registers the resolvers `${perceptune.…:}`, in every process that composes.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from perceptune.config import Config, parse
+from perceptune.errors import UserError
+from perceptune.tracking.store import artifacts_beside, default_uri
+
+_PACKAGE = Path(__file__).resolve().parent
+_VERSION_BASE = "1.3"
+
+
+def root() -> Path:
+    """The folder that holds `conf` and `sweeps`.
+
+    A checkout comes first: an editable install leaves copies in the package that grow stale.
+    """
+    repository = _PACKAGE.parents[1]
+    return repository if (repository / "conf" / "config.yaml").is_file() else _PACKAGE
+
+
+def hydra_app(command: str, arguments: Sequence[str], job: Callable[..., Any]) -> Callable[[], Any]:
+    """A function that runs `job` with each configuration that Hydra composes from `arguments`.
+
+    Raises:
+        UserError: an argument would make Hydra load a pickle.
+    """
+    if any(argument.startswith("--experimental-rerun") for argument in arguments):
+        raise UserError("--experimental-rerun is refused: it would load a pickle")
+    import hydra
+
+    # Our presets are a group that is there already, so Hydra would refuse the `+`.
+    overrides = [
+        word.removeprefix("+") if word.startswith("+experiment=") else word for word in arguments
+    ]
+    sys.argv = [f"perceptune {command}", *overrides]
+    decorate = hydra.main(
+        config_path=str(root() / "conf"), config_name="config", version_base=_VERSION_BASE
+    )
+    app: Callable[[], Any] = decorate(job)
+    return app
+
+
+def compose(overrides: Sequence[str]) -> Config:
+    """The configuration that `perceptune train` would have with these overrides.
+
+    Raises:
+        UserError: see `config.parse`.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    with initialize_config_dir(str(root() / "conf"), version_base=_VERSION_BASE):
+        return parse(hydra_compose("config", list(overrides)))
+
+
+def _direction(objective: Any) -> Any:
+    """The direction of a study with this `objective`, or of each if it is a list."""
+    if isinstance(objective, str):
+        return "maximize" if objective.endswith("accuracy") else "minimize"
+    return [_direction(name) for name in objective]
+
+
+_RESOLVERS: dict[str, Callable[..., Any]] = {
+    "root": lambda: str(root()),
+    "store": default_uri,
+    "direction": _direction,
+    "artifacts": artifacts_beside,
+}
+for _name, _resolver in _RESOLVERS.items():
+    OmegaConf.register_new_resolver(f"perceptune.{_name}", _resolver, replace=True)

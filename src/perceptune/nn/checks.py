@@ -1,0 +1,88 @@
+"""Range checks of the values that describe a training: one error class, one function a range.
+
+Knows no key of a configuration: a field is called by its own name.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+
+
+class RangeError(ValueError):
+    """A field whose value is outside its range.
+
+    >>> raise RangeError("momentum", "in [0, 1)", 1.5)
+    Traceback (most recent call last):
+    perceptune.nn.checks.RangeError: momentum must be in [0, 1), got 1.5
+
+    Attributes:
+        field: its name in the class that was to be made.
+        rule: the range in words, such as "in [0, 1)".
+        value: what was given.
+    """
+
+    def __init__(self, field: str, rule: str, value: object) -> None:
+        super().__init__(field, rule, value)
+        self.field, self.rule, self.value = field, rule, value
+
+    def __str__(self) -> str:
+        return f"{self.field} must be {self.rule}, got {self.value}"
+
+
+def check(holds: bool, field: str, rule: str, value: object) -> None:
+    """Refuse `value` unless the rule `holds`.
+
+    Raises:
+        RangeError: it does not.
+    """
+    if not holds:
+        raise RangeError(field, rule, value)
+
+
+def check_positive(**fields: float) -> None:
+    """Refuse what is not above 0 and finite.
+
+    Raises:
+        RangeError: names the first such field.
+    """
+    _check_all(fields, lambda value: 0 < value < math.inf, "above 0")
+
+
+def check_nonnegative(**fields: float) -> None:
+    """Refuse what is below 0 or not finite.
+
+    Raises:
+        RangeError: names the first such field.
+    """
+    _check_all(fields, lambda value: 0 <= value < math.inf, "0 or more")
+
+
+def check_count(**fields: int) -> None:
+    """Refuse what is below 1.
+
+    Raises:
+        RangeError: names the first such field.
+    """
+    _check_all(fields, lambda value: value >= 1, "1 or more")
+
+
+def check_fraction(**fields: float) -> None:
+    """Refuse what is outside [0, 1].
+
+    Raises:
+        RangeError: names the first such field.
+    """
+    _check_all(fields, lambda value: 0 <= value <= 1, "in [0, 1]")
+
+
+def check_below_one(**fields: float) -> None:
+    """Refuse what is outside [0, 1), such as a decay rate or a dropout rate of 1.
+
+    Raises:
+        RangeError: names the first such field.
+    """
+    _check_all(fields, lambda value: 0 <= value < 1, "in [0, 1)")
+
+
+def _check_all(fields: Mapping[str, float], holds: Callable[[float], bool], rule: str) -> None:
+    for name, value in fields.items():
+        check(holds(value), name, rule, value)

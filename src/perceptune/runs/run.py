@@ -1,0 +1,236 @@
+"""One run from top to bottom: its training, or the seeds of one trial, its record, its results.
+
+Read `train` first. The epochs are in `loop`, the end of a run in `results`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from optuna_joblib_sweeper import CurrentTrial
+from perceptune import terminal
+from perceptune.config import Config, flatten, to_yaml
+from perceptune.errors import UserError
+from perceptune.nn.fit import Epoch
+from perceptune.runs.diagnostics import Diagnostics
+from perceptune.runs.loop import run_epochs
+from perceptune.runs.results import record_results
+from perceptune.runs.training import Training, checkpoint_of, restore_attempt, resume, start
+from perceptune.tracking import ownership
+from perceptune.tracking.lifecycle import open_folder, open_run
+from perceptune.tracking.runs import Run
+from perceptune.tracking.store import ExperimentRef
+
+# These change nothing about the network.
+_UNRECORDED = ("tracking", "resume", "register", "backends")
+
+
+@dataclass(frozen=True)
+class Result:
+    """The result of a run.
+
+    Attributes:
+        metrics: final numbers, by metric name; of several seeds their means.
+        outcome: finished, stopped_early or pruned.
+        run: where it is recorded.
+        name: the run's name.
+        best_epoch, epochs: the one whose weights were kept, and how many were trained; of several
+            seeds the largest.
+        history: every measurement, by metric name, with its `epoch`; of several seeds the first's.
+    """
+
+    metrics: dict[str, float]
+    outcome: str
+    run: Run
+    name: str
+    best_epoch: int
+    epochs: int
+    history: Sequence[Mapping[str, float]]
+
+
+def train(
+    config: Config,
+    overrides: Sequence[str],
+    folder: Path,
+    *,
+    trial: CurrentTrial | None = None,
+    tags: Mapping[str, str] | None = None,
+    quiet: bool = False,
+) -> Result:
+    """Train, record and evaluate one network, or in a trial `repeats` seeds side by side.
+
+    Args:
+        config: what to train; `tracking.parent` names the run above it.
+        overrides: the command line's, recorded with the run.
+        folder: where files go that no store takes.
+        trial: the study's trial that this is; false outside a study.
+        tags: short texts recorded with the run.
+        quiet: show no progress, as one among many.
+
+    Raises:
+        UserError: data, store or checkpoint are not as they must be, or the training diverged.
+    """
+    from threadpoolctl import threadpool_limits
+
+    trial = trial or CurrentTrial()
+    if trial:
+        refuse_test(config)
+        assert trial.folder is not None
+        folder = trial.folder
+    with threadpool_limits(config.threads):
+        trainings = _begin(config, list(overrides), trial)
+        first = trainings[0]
+        config = config if trial else first.config
+        name = name_of(config, first.overrides)
+        alone = not (trial or quiet)
+        recorded = _recorded(trainings, config, name, folder, trial, tags)
+        with recorded as run, _resume_hint(first, alone):
+            outcome, metrics = _run(trainings, config, run, trial, alone)
+        for training in trainings:
+            if training.checkpoint:
+                training.checkpoint.unlink(missing_ok=True)
+    best, epochs = (max(t.best.epoch for t in trainings), max(t.state.epoch for t in trainings))
+    return Result(metrics, outcome, run, name, best, epochs, first.history)
+
+
+def refuse_test(config: Config) -> None:
+    """In a study every choice is made on validation samples.
+
+    Raises:
+        UserError: `config` would have a trial read the test set.
+    """
+    if config.policy.evaluate_test is True:
+        raise UserError("train.evaluate_test=true is refused in a study; set it to auto or false")
+
+
+def describe(run: Run, config: Config, training: Training) -> None:
+    """Record what is known before the first epoch."""
+    network, parts, data = training.network, training.parts, training.data
+    settings = {key: value for key, value in config.settings.items() if key not in _UNRECORDED}
+    hidden = network.widths[1:-1]
+    sizes = {f"model.width_{number}": width for number, width in enumerate(hidden, start=1)}
+    sizes |= {"model.layers": len(hidden), "model.parameters": network.layout.size}
+    run.log_params(flatten(settings) | sizes)
+    profile = {
+        "train": len(parts.train),
+        "validation": len(parts.validation) if parts.validation else 0,
+        "test": len(parts.test),
+        "shape": data.shape,
+        "classes": len(data.classes),
+    }
+    run.log_data(data.name, data.digest, data.origin, profile)
+    run.log_text("config.yaml", to_yaml(dict(config.settings)))
+    run.log_text("overrides.yaml", to_yaml(training.overrides))
+
+
+def name_of(config: Config, overrides: Sequence[str]) -> str:
+    """A run's name: `adam lr=0.001 [128,64] relu`, and what else was changed."""
+    model, optimizer = config.settings["model"], config.settings["optimizer"]
+    hidden = ",".join(map(str, config.network.hidden))
+    name = f"{optimizer['name']} lr={config.recipe.lr:g} [{hidden}] {model['activation']}"
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if key not in _NAMED and not key.startswith("tracking"):
+            name += f" {key.rpartition('.')[2]}={value}"
+    return name[:_LONGEST_NAME]
+
+
+def _begin(config: Config, overrides: list[str], trial: CurrentTrial) -> list[Training]:
+    """The trainings of the run, each where an earlier process left it."""
+    if not trial:
+        return [resume(config, overrides) if config.resume else start(config, overrides)]
+    # The confirmation of a trial gives each fresh seed a run of its own.
+    seeds = [config.seed] if trial.confirming else seeds_of(config)
+    assert trial.folder is not None
+    trainings = []
+    for seed in seeds:
+        training = start(config.changed(seed=seed, repeats=1), overrides)
+        name = "checkpoint.npz" if len(seeds) == 1 else f"checkpoint_{seed}.npz"
+        training.checkpoint = trial.folder / name
+        restore_attempt(training)
+        trainings.append(training)
+    # `sweep_hooks` reads it when the study is done.
+    (trial.folder / "config.yaml").write_text(to_yaml(dict(config.settings)))
+    return trainings
+
+
+def seeds_of(config: Config) -> list[int]:
+    """The seeds that `repeats` names."""
+    return list(range(config.seed, config.seed + config.repeats))
+
+
+def _run(
+    trainings: Sequence[Training], config: Config, run: Run, trial: CurrentTrial, alone: bool
+) -> tuple[str, dict[str, float]]:
+    """Everything between a run's opening and its closing; its outcome and final metrics."""
+    first = trainings[0]
+    if all(training.state.epoch == 0 for training in trainings):
+        describe(run, config, first)
+    diagnostics = Diagnostics(first) if config.tracking.diagnostics else None
+    with terminal.progress(config.recipe.epochs, first.state.epoch, quiet=not alone) as show:
+
+        def observe(record: Epoch) -> dict[str, float]:
+            show(record)
+            return diagnostics.metrics(record.lr) if diagnostics else {}
+
+        outcome = run.outcome = run_epochs(trainings, run, trial, observe)
+    metrics = record_results(trainings, run, outcome, in_trial=bool(trial))
+    if diagnostics and first.network.widths[1:-1]:
+        run.log_figure("activations", diagnostics.draw)
+    return outcome, metrics
+
+
+@contextmanager
+def _resume_hint(training: Training, alone: bool) -> Iterator[None]:
+    """After an interruption print the command that resumes the training."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        if alone and training.checkpoint and training.checkpoint.is_file():
+            print(terminal.how_to_resume(training.run_id or str(training.checkpoint)))
+        raise
+
+
+@contextmanager
+def _recorded(
+    trainings: Sequence[Training],
+    config: Config,
+    name: str,
+    folder: Path,
+    trial: CurrentTrial,
+    tags: Mapping[str, str] | None,
+) -> Iterator[Run]:
+    """The run's record; every training then knows its run and the file of its checkpoints."""
+    first = trainings[0]
+    if not config.tracking.enabled:
+        first.checkpoint = first.checkpoint or folder / "checkpoint.npz"
+        with open_folder(folder, name=name, tags=tags or {}) as folder_run:
+            yield folder_run
+        return
+    blas = ownership.blas()
+    kernel = f"{blas['library']} {blas['version']} {blas['kernel']}"
+    with open_run(
+        ExperimentRef(config.tracking.uri, config.tracking.experiment),
+        name=name,
+        tags={**(tags or {}), "blas": kernel, "threads": str(blas["threads"])},
+        parent=config.tracking.parent,
+        run_id=trial.mlflow_run_id or first.run_id,
+        borrowed=trial.mlflow_run_id is not None,
+    ) as run:
+        for training in trainings:
+            training.run_id = run.id
+        first.checkpoint = first.checkpoint or checkpoint_of(run.id)
+        yield run
+
+
+_LONGEST_NAME = 200
+_NAMED = (
+    "optimizer",
+    "optimizer.lr",
+    "model.hidden",
+    "model.activation",
+    "resume",
+    "register",
+    "backends",
+)

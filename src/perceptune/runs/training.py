@@ -1,0 +1,235 @@
+"""A training as a whole: how it starts, what it carries, how it is resumed.
+
+Knows data, network and checkpoint; knows nothing of where a run is recorded or shown.
+"""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from perceptune.config import Config, flatten, parse
+from perceptune.data import sources
+from perceptune.data.dataset import Dataset
+from perceptune.data.split import Split, moments, split
+from perceptune.errors import DivergedError, UserError
+from perceptune.nn import checkpoint
+from perceptune.nn.fit import Epoch
+from perceptune.nn.initializers import initialize
+from perceptune.nn.layout import Array
+from perceptune.nn.network import Network
+from perceptune.nn.state import TrainingState
+
+
+@dataclass
+class Best:
+    """The best weights so far: highest validation accuracy, lowest validation loss among equals.
+
+    Without a validation part the last weights are the best.
+
+    Attributes:
+        theta: (size,) those weights.
+        epoch: after which they were measured.
+        metrics: what was measured then, by metric name.
+        age: measurements since.
+    """
+
+    theta: Array
+    epoch: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    age: int = 0
+
+    def offer(self, record: Epoch, weights: Array) -> None:
+        """Keep a copy of `weights` (size,) if `record` shows that they are better."""
+        if record.val_loss is not None and self.metrics:
+            ours = self.metrics["val/accuracy"], -self.metrics["val/loss"]
+            if (record.val_accuracy, -record.val_loss) <= ours:
+                self.age += 1
+                return
+        self.theta = weights.copy()
+        self.epoch, self.metrics, self.age = record.number, metrics_of(record), 0
+
+
+@dataclass
+class Training:
+    """Everything that one training carries through its epochs.
+
+    Attributes:
+        overrides: the command line's.
+        run_id, checkpoint: where it is recorded, and the file that it can be resumed from.
+        seconds: spent in epochs, over all its processes.
+        history: every measurement, by metric name, with its `epoch`.
+    """
+
+    config: Config
+    data: Dataset
+    parts: Split
+    network: Network
+    state: TrainingState
+    best: Best
+    overrides: list[str]
+    run_id: str | None = None
+    checkpoint: Path | None = None
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def ended(self) -> bool:
+        """True when all epochs are done, or patience has run out."""
+        return self.impatient or self.state.epoch >= self.config.recipe.epochs
+
+    @property
+    def impatient(self) -> bool:
+        """True when validation accuracy has not improved for as long as patience allows."""
+        patience = self.config.policy.patience
+        return patience is not None and self.best.age >= patience
+
+    def record_epoch(self, record: Epoch) -> None:
+        """Add an epoch's measurements to the history, and keep its weights if they are the best.
+
+        Raises:
+            DivergedError: a loss is not finite.
+        """
+        if not record.finite:
+            raise DivergedError(
+                f"the training diverged in epoch {record.number}: its loss is "
+                f"{record.train_loss}; lower optimizer.lr={self.config.recipe.lr:g} or set "
+                "train.clip_norm"
+            )
+        self.best.offer(record, self.state.weights)
+        self.seconds += record.seconds
+        self.history.append({"epoch": record.number, **metrics_of(record)})
+
+
+def metrics_of(record: Epoch) -> dict[str, float]:
+    """An epoch's measurements by metric name."""
+    metrics = {
+        "train/loss": record.train_loss,
+        "train/accuracy": record.train_accuracy,
+        "lr": record.lr,
+        "epoch_seconds": record.seconds,
+    }
+    if record.val_loss is not None and record.val_accuracy is not None:
+        metrics |= {"val/loss": record.val_loss, "val/accuracy": record.val_accuracy}
+    return metrics
+
+
+def start(config: Config, overrides: list[str]) -> Training:
+    """A training before its first epoch.
+
+    Raises:
+        UserError: the data is missing, damaged or too small.
+    """
+    data, parts, network = prepare(config)
+    weights_seed, training_seed = np.random.SeedSequence(config.seed).spawn(2)
+    rng = np.random.default_rng(weights_seed)
+    theta = initialize(network.layout, config.network.initializer, rng)
+    state = TrainingState.start(theta.astype(network.dtype), config.recipe, training_seed)
+    return Training(config, data, parts, network, state, Best(state.weights.copy()), overrides)
+
+
+def prepare(config: Config) -> tuple[Dataset, Split, Network]:
+    """The data, its parts, and a network of fitting shape.
+
+    Raises:
+        UserError: see `start`.
+    """
+    data = sources.load(config.data)
+    parts = split(data, validation=config.data.validation, seed=config.data.split_seed)
+    scale, shift = 1 / data.pixel_max, 0.0
+    if config.data.standardize:
+        mean, sd = moments(parts.train)
+        sd = sd or 1.0  # images that are all alike have none
+        scale, shift = 1 / sd, -mean / sd
+    network = config.network.build(
+        data.images.shape[1], len(data.classes), scale=scale, shift=shift
+    )
+    return data, parts, network
+
+
+def resume(config: Config, overrides: list[str]) -> Training:
+    """The interrupted training that `config.resume` names, with its own configuration.
+
+    Raises:
+        UserError: there is no such checkpoint, or it does not fit the settings or the data.
+    """
+    assert config.resume is not None
+    path = Path(config.resume)
+    if not path.is_file():
+        path = checkpoint_of(config.resume)
+    try:
+        state, arrays, metadata = checkpoint.load_training(path)
+    except FileNotFoundError:
+        raise UserError(
+            f"resume={config.resume}: no checkpoint at {path}; the run has finished, "
+            "or ended before its first checkpoint (train.checkpoint_seconds)"
+        ) from None
+    except ValueError as error:
+        raise UserError(f"resume={config.resume}: {error}") from None
+    saved = parse(metadata["config"])
+    _refuse_changes(config, saved, overrides)
+    data, parts, network = prepare(saved)
+    if data.digest != metadata["data"]:
+        raise UserError(
+            f"resume={config.resume}: the data has changed since the training began; "
+            "restore it, or start a new run"
+        )
+    best = Best(arrays["best"], **metadata["best"])
+    training = Training(saved, data, parts, network, state, best, metadata["overrides"])
+    training.run_id, training.checkpoint = metadata["run_id"], path
+    training.seconds, training.history = metadata["seconds"], metadata["history"]
+    return training
+
+
+def restore_attempt(training: Training) -> None:
+    """Continue where an earlier attempt at the same trial stopped, if its checkpoint fits."""
+    assert training.checkpoint is not None
+    if not training.checkpoint.is_file():
+        return
+    try:
+        state, arrays, metadata = checkpoint.load_training(training.checkpoint)
+    except ValueError:
+        return  # this attempt starts from the beginning
+    if metadata["config"] == training.config.settings and metadata["data"] == training.data.digest:
+        training.state, training.best = state, Best(arrays["best"], **metadata["best"])
+        training.seconds, training.history = metadata["seconds"], metadata["history"]
+
+
+def _refuse_changes(config: Config, saved: Config, overrides: list[str]) -> None:
+    """A resumed training keeps its settings; repeating them is no change."""
+    now, then = flatten(config.settings), flatten(saved.settings)
+    for override in overrides:
+        key = override.partition("=")[0].lstrip("+~")
+        if key == "resume":
+            continue
+        for name in now.keys() | then.keys():
+            if (name == key or name.startswith(f"{key}.")) and now.get(name) != then.get(name):
+                raise UserError(
+                    f"resume keeps {name}={then.get(name)}, got {now.get(name)}; "
+                    "leave it out, or start a new run"
+                )
+
+
+def save(training: Training) -> None:
+    """Write a checkpoint from which the training can be resumed bit by bit."""
+    assert training.checkpoint is not None
+    best = {k: v for k, v in asdict(training.best).items() if k != "theta"}
+    checkpoint.save_training(
+        training.checkpoint,
+        training.state,
+        {"best": training.best.theta},
+        {
+            "config": training.config.settings,
+            "overrides": training.overrides,
+            "data": training.data.digest,
+            "run_id": training.run_id,
+            "best": best,
+            "seconds": training.seconds,
+            "history": training.history,
+        },
+    )
+
+
+def checkpoint_of(run_id: str) -> Path:
+    """The checkpoint of a tracked run."""
+    return Path.cwd() / "mlruns" / "checkpoints" / f"{run_id}.npz"

@@ -1,0 +1,237 @@
+"""Trained networks in the MLflow store: logged as code and weights, registered, fetched.
+
+Nothing is pickled. A model carries the modules that it needs under another name, so that
+neither it nor an installed Perceptune can hide the other.
+"""
+
+import logging
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import perceptune
+from optuna_joblib_sweeper.mlflow_runs import winner_of
+from perceptune.errors import StoreError
+from perceptune.nn.layout import Array
+from perceptune.tracking.reading import fetch_file
+from perceptune.tracking.store import client_to_read
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
+
+CHAMPION = "champion"
+BEST = "weights/best.npz"  # where a run keeps the weights that were best on validation samples
+_CARRIED = "perceptune_nn"
+_NEEDS = ("mlflow", "numpy", "pandas")
+_PACKAGE = Path(perceptune.__file__).parent
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A model's entry in the registry.
+
+    Attributes:
+        name: the registered model's.
+        accuracy: on validation samples, if there were any; champions are compared by it.
+        digest: of the data, SHA-256; on other data an accuracy does not compare.
+        promote: whether it becomes the champion if it is better than the one before.
+    """
+
+    name: str
+    accuracy: float | None
+    digest: str
+    promote: bool = False
+
+
+def log_model(
+    client: "MlflowClient",
+    run_id: str,
+    weights: Path,
+    example: Array,
+    registration: Registration | None,
+) -> str:
+    """Log a network as the model of a run, and perhaps register it.
+
+    Args:
+        client: of the run's store.
+        run_id: the run.
+        weights: a file of `checkpoint.save_network`.
+        example: some images, (n, pixels) uint8.
+        registration: its entry in the registry, if it gets one.
+
+    Returns:
+        What became of it in the registry, as text; nothing without `registration`.
+
+    Raises:
+        MlflowException: the store cannot be used.
+    """
+    from mlflow.entities import LoggedModelOutput
+
+    with tempfile.TemporaryDirectory() as scratch:
+        experiment = client.get_run(run_id).info.experiment_id
+        logged = client.create_logged_model(experiment, "model", run_id)
+        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        try:
+            built = Path(scratch) / "model"
+            _build(built, weights, example, run_id, logged.model_id)
+            client.log_model_artifacts(logged.model_id, str(built))
+        except BaseException:
+            client.finalize_logged_model(logged.model_id, "FAILED")
+            raise
+        client.finalize_logged_model(logged.model_id, "READY")
+    return _register(client, run_id, registration, logged) if registration else ""
+
+
+def fetch_weights(uri: str, model: str, folder: Path, artifact: str = BEST) -> Path:
+    """Copy the weights of a run, or of a model `models:/…`, from a store into `folder`.
+
+    A parent run stands for the best run below it; of a run it is `artifact`. No code of a model
+    is run.
+
+    Raises:
+        StoreError: the store has no such run or model, or it has no weights.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client = client_to_read(uri)
+    try:
+        if model.startswith("models:/"):
+            return _weights_of_model(client, uri, model, folder)
+        run_id = winner_of(client.get_run(model).data.tags) or model
+    except MlflowException as error:
+        reason = str(error).splitlines()[0][:200]
+        raise StoreError(f"no model {model} in {uri}: {reason}") from None
+    path = fetch_file(uri, run_id, artifact, folder)
+    if path is None:
+        raise StoreError(f"run {run_id} has no {artifact}; it did not finish")
+    return path
+
+
+def _weights_of_model(client: "MlflowClient", uri: str, model: str, folder: Path) -> Path:
+    from mlflow.artifacts import download_artifacts
+
+    source = _source(client, model.removeprefix("models:/"))
+    copied = Path(download_artifacts(source, dst_path=str(folder), tracking_uri=uri))
+    weights = sorted((copied / "artifacts").glob("*.npz"))
+    if not weights:
+        raise StoreError(f"{model} is not a model of Perceptune's")
+    return weights[0]
+
+
+def _source(client: "MlflowClient", name: str) -> str:
+    """The location of the files of `NAME@ALIAS`, `NAME/VERSION` or a model's id.
+
+    MLflow's own look-up of `models:/…` would use the process's default store.
+    """
+    model, at, alias = name.partition("@")
+    if at:
+        return str(client.get_model_version_by_alias(model, alias).source)
+    model, slash, version_number = name.partition("/")
+    if slash:
+        return str(client.get_model_version(model, version_number).source)
+    return str(client.get_logged_model(model).artifact_location)
+
+
+def _register(
+    client: "MlflowClient", run_id: str, registration: Registration, logged: "LoggedModel"
+) -> str:
+    from mlflow.exceptions import MlflowException
+
+    name = registration.name
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    tags = {"data.sha256": registration.digest}
+    if registration.accuracy is not None:
+        tags["val/accuracy"] = repr(registration.accuracy)
+    made = client.create_model_version(
+        name, logged.artifact_location, run_id, tags=tags, model_id=logged.model_id
+    )
+    registered = f"registered as models:/{name}/{made.version}"
+    if not registration.promote:
+        return registered
+    kept = _why_champion_stays(client, registration)
+    if kept:
+        return f"{registered}; {kept}"
+    client.set_registered_model_alias(name, CHAMPION, made.version)
+    return f"{registered}, the new {CHAMPION}"
+
+
+def _why_champion_stays(client: "MlflowClient", registration: Registration) -> str | None:
+    """The reason not to promote, as text; None if the new version is better, or the first."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        champion = client.get_model_version_by_alias(registration.name, CHAMPION)
+    except MlflowException:
+        return None
+    old = f"the {CHAMPION}, version {champion.version},"
+    if champion.tags.get("data.sha256") != registration.digest:
+        return f"{old} stays: it was trained on other data"
+    best = float(champion.tags.get("val/accuracy", "nan"))
+    if registration.accuracy is None or not registration.accuracy > best:
+        return f"{old} stays: validation accuracy {best:.4f} is not beaten"
+    return None
+
+
+def _build(folder: Path, weights: Path, example: Any, run_id: str, model_id: str) -> None:
+    """Write an MLflow model to `folder`."""
+    from mlflow import pyfunc
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+
+    outputs = Schema([ColSpec(DataType.string, "label"), ColSpec(DataType.double, "probability")])
+    # No schema of the input: each that MLflow has refuses some of what the model takes, a uint8
+    # tensor for instance int64, square images and tables. The example shows the form.
+    params = ParamSchema([ParamSpec("probabilities", DataType.boolean, default=False)])
+    # MLflow warns where pip is not installed, as in the environments that uv makes,
+    logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
+    quiet = warnings.catch_warnings(action="ignore")  # and hints at other ways to write a model
+    with quiet, tempfile.TemporaryDirectory() as scratch, _carried(Path(scratch)) as script:
+        pyfunc.save_model(
+            path=str(folder),
+            mlflow_model=Model(run_id=run_id, model_uuid=model_id, model_id=model_id),
+            python_model=str(script),
+            artifacts={"network": str(weights)},
+            code_paths=[str(script.parent / _CARRIED)],
+            signature=ModelSignature(outputs=outputs, params=params),
+            input_example=example,
+            pip_requirements=[f"{name}=={version(name)}" for name in _NEEDS],
+        )
+    for leftover in folder.rglob("__pycache__"):
+        shutil.rmtree(leftover)
+
+
+@contextmanager
+def _carried(folder: Path) -> Iterator[Path]:
+    """The model's script with the package that it imports beside it, importable meanwhile.
+
+    MLflow runs the script once while it logs it.
+    """
+    code = folder / _CARRIED
+    code.mkdir()
+    for source in sorted((_PACKAGE / "nn").glob("*.py")):
+        (code / source.name).write_text(_renamed(source), "utf-8")
+    script = folder / "classifier.py"
+    script.write_text(_renamed(_PACKAGE / "tracking" / "pyfunc_model.py"), "utf-8")
+    sys.path.insert(0, str(folder))
+    try:
+        yield script
+    finally:
+        sys.path.remove(str(folder))
+        for name in [name for name in sys.modules if name.partition(".")[0] == _CARRIED]:
+            del sys.modules[name]
+
+
+def _renamed(source: Path) -> str:
+    return source.read_text("utf-8").replace("perceptune.nn", _CARRIED)

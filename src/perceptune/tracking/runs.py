@@ -1,0 +1,243 @@
+"""Runs: what one training records, in an MLflow run or, without MLflow, in a folder.
+
+Is given numbers, texts and files, and knows nothing of networks; `lifecycle` opens and closes.
+"""
+
+import json
+import math
+import shutil
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optuna_joblib_sweeper import mlflow_runs
+from optuna_joblib_sweeper.signals import interrupts_wait
+from perceptune.nn.layout import Array
+from perceptune.tracking import registry
+from perceptune.tracking.reading import RECORD
+from perceptune.tracking.registry import Registration
+from perceptune.tracking.store import errors_of
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_TABLES = "mlflow.loggedArtifacts"
+
+
+class Run(ABC):
+    """The record of one training.
+
+    Attributes:
+        id: the run's in its store; None without a store.
+        store: the URI of the store, or the folder that stands in for one.
+        outcome: finished, stopped_early, pruned, failed or diverged; becomes a tag at the end.
+        registered: what became of the run's model in the registry, as text.
+    """
+
+    id: str | None
+    store: str
+    outcome: str
+    registered: str
+
+    @abstractmethod
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Record settings, by dotted name."""
+
+    @abstractmethod
+    def log_metrics(self, metrics: Mapping[str, float], epoch: int | None = None) -> None:
+        """Record numbers, of an epoch or of the whole run; one that is not finite is left out."""
+
+    @abstractmethod
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """Record short texts."""
+
+    @abstractmethod
+    def log_file(self, path: Path, folder: str = "") -> None:
+        """Keep a copy of a file in `folder`."""
+
+    @abstractmethod
+    def log_text(self, name: str, text: str) -> None:
+        """Keep a text as the file `name`."""
+
+    @abstractmethod
+    def log_model(self, weights: Path, example: Array, registration: Registration | None) -> None:
+        """Keep a network's file as a model for others; see `registry.log_model`."""
+
+    @abstractmethod
+    def log_data(self, name: str, digest: str, origin: str, profile: Mapping[str, Any]) -> None:
+        """Record which data set was used; `digest` is its SHA-256."""
+
+    def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Keep a table as the JSON file `name`, in the form of `mlflow.log_table`."""
+        self.log_text(name, json.dumps({"columns": list(columns), "data": list(map(list, rows))}))
+
+    def log_figure(self, name: str, draw: Callable[[Path], None]) -> None:
+        """Keep a figure as plots/NAME.png; `draw` writes it to the path that it is given."""
+        with tempfile.TemporaryDirectory() as scratch:
+            figure = Path(scratch) / f"{name}.png"
+            draw(figure)
+            self.log_file(figure, "plots")
+
+    @abstractmethod
+    def close(self, status: str, reason: str | None = None) -> None:
+        """End the run as FINISHED, FAILED or KILLED, with its outcome and the reason."""
+
+
+@dataclass
+class FolderRun(Run):
+    """A run without a store: files in a folder, and all else in the folder's `run.json`.
+
+    Attributes:
+        history: metrics by epoch.
+    """
+
+    folder: Path
+    name: str = ""
+    params: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    history: dict[int, dict[str, float]] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    id: str | None = None
+    outcome: str = "finished"
+    registered: str = ""
+
+    def __post_init__(self) -> None:
+        self.store = str(self.folder)
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """See `Run`."""
+        for name, value in params.items():
+            self.params[name] = value if isinstance(value, str) else json.dumps(value)
+
+    def log_metrics(self, metrics: Mapping[str, float], epoch: int | None = None) -> None:
+        """See `Run`."""
+        finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
+        self.metrics |= finite
+        if epoch is not None:
+            self.history[epoch] = self.history.get(epoch, {"epoch": epoch}) | finite
+
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """See `Run`."""
+        self.tags |= tags
+
+    def log_file(self, path: Path, folder: str = "") -> None:
+        """See `Run`."""
+        target = self.folder / folder
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, target)
+
+    def log_text(self, name: str, text: str) -> None:
+        """See `Run`."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+
+    def log_model(self, weights: Path, example: Array, registration: Registration | None) -> None:
+        """Nothing: models for others are in stores."""
+
+    def log_data(self, name: str, digest: str, origin: str, profile: Mapping[str, Any]) -> None:
+        """See `Run`."""
+        self.log_tags({"data.sha256": digest})
+
+    @interrupts_wait()
+    def close(self, status: str, reason: str | None = None) -> None:
+        """See `Run`; writes `run.json`, all or nothing."""
+        self.log_tags(_ending(self, reason))
+        record = {
+            "name": self.name,
+            "status": status,
+            "params": self.params,
+            "metrics": self.metrics,
+            "tags": self.tags,
+            "history": [self.history[epoch] for epoch in sorted(self.history)],
+        }
+        self.log_text(f"{RECORD}.part", json.dumps(record, indent=1))
+        (self.folder / f"{RECORD}.part").replace(self.folder / RECORD)
+
+
+@dataclass
+class MlflowRun(Run):
+    """A run in an MLflow store, written through the client alone.
+
+    Attributes:
+        borrowed: somebody else holds the run open, and closes it.
+        logged_epochs: epochs that an earlier process has recorded; they are not written twice.
+    """
+
+    client: "MlflowClient"
+    id: str
+    store: str
+    outcome: str = "finished"
+    registered: str = ""
+    borrowed: bool = False
+    logged_epochs: int = 0
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """See `Run`."""
+        mlflow_runs.log_batch(self.client, self.id, params=params)
+
+    def log_metrics(self, metrics: Mapping[str, float], epoch: int | None = None) -> None:
+        """See `Run`."""
+        if epoch is None or epoch > self.logged_epochs:
+            mlflow_runs.log_batch(self.client, self.id, metrics=metrics, step=epoch or 0)
+
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """See `Run`."""
+        mlflow_runs.log_batch(self.client, self.id, tags=tags)
+
+    @interrupts_wait()
+    def log_file(self, path: Path, folder: str = "") -> None:
+        """See `Run`."""
+        self.client.log_artifact(self.id, str(path), folder or None)
+
+    @interrupts_wait()
+    def log_text(self, name: str, text: str) -> None:
+        """See `Run`."""
+        self.client.log_text(self.id, text, name)
+
+    @interrupts_wait()
+    def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """See `Run`."""
+        super().log_table(name, columns, rows)
+        # By this tag the UI knows which files it can show, filter and compare as tables.
+        known = json.loads(self.client.get_run(self.id).data.tags.get(_TABLES, "[]"))
+        entry = {"path": name, "type": "table"}
+        if entry not in known:
+            self.log_tags({_TABLES: json.dumps([*known, entry])})
+
+    @interrupts_wait()
+    def log_model(self, weights: Path, example: Array, registration: Registration | None) -> None:
+        """See `Run`."""
+        with errors_of(self.store):
+            self.registered = registry.log_model(
+                self.client, self.id, weights, example, registration
+            )
+
+    @interrupts_wait()
+    def log_data(self, name: str, digest: str, origin: str, profile: Mapping[str, Any]) -> None:
+        """See `Run`."""
+        from mlflow.entities import Dataset, DatasetInput
+
+        entry = Dataset(
+            name=name,
+            digest=digest[:36],  # as long as MLflow's column
+            source_type="local",
+            source=json.dumps({"origin": origin}),
+            profile=json.dumps(profile),
+        )
+        self.client.log_inputs(self.id, [DatasetInput(entry)])
+        self.log_tags({"data.sha256": digest})
+
+    def close(self, status: str, reason: str | None = None) -> None:
+        """See `Run`."""
+        if self.borrowed:
+            self.log_tags(_ending(self, reason))
+        else:
+            mlflow_runs.close_run(self.client, self.id, status, self.outcome, reason)
+
+
+def _ending(run: Run, reason: str | None) -> dict[str, str]:
+    return {"outcome": run.outcome} | ({"reason": reason} if reason else {})

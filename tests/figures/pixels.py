@@ -1,0 +1,11 @@
+"""What tests can say of a picture without looking at it."""
+
+from pathlib import Path
+
+from PIL import Image
+
+
+def is_drawn(path: Path) -> bool:
+    """Whether it holds more than a background and a line."""
+    with Image.open(path) as picture:
+        return len(picture.convert("RGB").getcolors(1_000_000) or [0, 0]) > 5

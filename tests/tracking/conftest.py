@@ -1,0 +1,34 @@
+"""A real SQLite store, made once for a test file, and an experiment of its own for each test."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from perceptune.nn.activations import Relu
+from perceptune.nn.checkpoint import save_network
+from perceptune.nn.network import Network
+from perceptune.tracking.store import ExperimentRef
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URI of a store that the first test makes."""
+    return f"sqlite:///{tmp_path_factory.mktemp('store')}/mlruns/mlflow.db"
+
+
+@pytest.fixture
+def ref(uri: str, request: pytest.FixtureRequest) -> ExperimentRef:
+    """An experiment that no other test uses."""
+    return ExperimentRef(uri, request.node.name)
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """The file of a network for images of 2 × 2 pixels."""
+    network = Network([4, 3, 2], Relu())
+    theta = np.random.default_rng(0).normal(size=network.layout.size).astype(np.float32)
+    path = tmp_path / "best.npz"
+    metadata = {"shape": (2, 2), "classes": ["a", "b"], "pixel_max": 16}
+    save_network(path, network, theta, metadata)
+    return path

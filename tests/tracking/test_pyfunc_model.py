@@ -1,0 +1,157 @@
+"""The model in a store: takes images in the forms that callers have, needs no Perceptune."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from optuna_joblib_sweeper.testing import wait_until
+from perceptune.tracking.pyfunc_model import as_pixels
+from support import digits, run, runs_in, store_of
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """The folder and the record of a short run, whose model is registered."""
+    folder = tmp_path_factory.mktemp("model")
+    run(folder, "train.epochs=5", "register=digits", "tracking.figures=none")
+    return folder, runs_in(folder)[0]
+
+
+def _code(folder: Path) -> str:
+    return f"""
+import sys
+sys.modules["perceptune"] = None  # as where it is not installed
+import mlflow, numpy as np, pandas as pd
+mlflow.set_tracking_uri("{store_of(folder)}")
+images, labels = (np.load(name) for name in ("images.npy", "labels.npy"))
+"""
+
+
+@pytest.mark.slow
+def test_the_model_takes_all_forms_of_images_without_perceptune(
+    trained: tuple[Path, Any], tmp_path: Path
+) -> None:
+    folder, record = trained
+    data = digits()
+    np.save(tmp_path / "images.npy", data.images)
+    np.save(tmp_path / "labels.npy", data.labels)
+    code = (
+        _code(folder)
+        + f"""
+model = mlflow.pyfunc.load_model("runs:/{record.info.run_id}/model")
+first = model.predict(images)
+assert (first.label == labels.astype(str)).mean() > 0.8
+forms = [images.astype(kind) for kind in ("int8", "int64", "uint16", "float16", "float64")]
+forms += [images.reshape(-1, 8, 8), pd.DataFrame(images), images.tolist()]
+forms += [pd.DataFrame(images.astype("int64"), columns=[f"pixel{{i}}" for i in range(64)])]
+for form in forms:
+    assert model.predict(form).label.equals(first.label), type(form)
+assert len(model.predict(images[0].reshape(8, 8))) == 1
+table = model.predict(images[:3], params={{"probabilities": True}})
+assert np.allclose(table.filter(like="p_").sum(axis=1), 1)
+for wrong in (images / 16, images * 20.0, images[:, :60], images - 1.0):
+    try:
+        model.predict(wrong)
+    except ValueError as error:
+        print(error)
+    else:
+        raise SystemExit("taken")
+assert model.metadata.get_output_schema().input_names() == ["label", "probability"]
+assert mlflow.models.Model.load("runs:/{record.info.run_id}/model").saved_input_example_info
+"""
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert len(answer.stdout.splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (np.zeros((3, 5)), r"images must be \(n, 4\) or \(n, 2, 2\), got \(3, 5\)"),
+        ([["a", "b", "c", "d"]], "pixels must be numbers from 0 to 16"),
+        (np.full((1, 4), 17.0), "pixels must be from 0 to 16, got 17 to 17"),
+        (np.full((1, 4), -1), "pixels must be from 0 to 16, got -1 to -1"),
+        (np.full((1, 4), np.nan), "pixels must be from 0 to 16, got nan to nan"),
+        (np.full((1, 4), 0.5), "pixels run from 0 to 16 here, not from 0 to 1"),
+    ],
+)
+def test_images_that_cannot_be_right_are_refused(images: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        as_pixels(images, (2, 2), 16)
+
+
+def test_images_keep_their_bytes_and_get_one_row_each() -> None:
+    images = np.arange(8, dtype=np.uint8).reshape(2, 2, 2)
+    assert as_pixels(images, (2, 2), 16).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert as_pixels(images, (2, 2), 16).dtype == np.uint8
+    assert as_pixels([1, 2, 3, 4], (2, 2), 16).dtype == np.float32
+    assert as_pixels(np.zeros((0, 4)), (2, 2), 16).shape == (0, 4)
+
+
+def test_no_file_of_the_model_is_a_pickle(trained: tuple[Path, Any]) -> None:
+    files = [path for path in (trained[0] / "mlruns" / "artifacts").rglob("*") if path.is_file()]
+    assert any(path.name == "MLmodel" for path in files)
+    assert not [path for path in files if path.suffix in (".pkl", ".pickle", ".joblib")]
+    requirements = [path for path in files if path.name == "requirements.txt"]
+    lines = requirements[0].read_text().split()
+    assert all("==" in line for line in lines)
+
+
+@pytest.mark.slow
+def test_the_served_model_answers(trained: tuple[Path, Any]) -> None:
+    folder, record = trained
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"]
+    command += ["-m", f"runs:/{record.info.run_id}/model", "--host", "127.0.0.1"]
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": store_of(folder)}
+    # The server calls `uvicorn` by name, as an activated environment has it.
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    log = (folder / "serve.log").open("wb")
+    server = subprocess.Popen(
+        [*command, "--port", str(port)],
+        env=environment,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+    try:
+        ping = f"http://127.0.0.1:{port}/ping"
+        wait_until(lambda: server.poll() is not None or _answers(ping), 300)
+        assert server.poll() is None, (folder / "serve.log").read_text()
+        data = digits()
+        body = json.dumps({"inputs": data.images[:100].tolist()}).encode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/invocations", body, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=300) as answer:
+            predictions = json.load(answer)["predictions"]
+        right = [
+            row["label"] == str(label) for row, label in zip(predictions, data.labels, strict=False)
+        ]
+        assert np.mean(right) > 0.8
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(timeout=300)
+        log.close()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return True
+    except OSError:
+        return False
