@@ -125,7 +125,7 @@ class Sweep:
         # MLflow takes seconds to import, so only who tracks waits for it.
         from optuna_joblib_sweeper._mlflow import ParentRun
 
-        return ParentRun.opened(self.plan, self.store, self.hooks["mlflow.prepare"])
+        return ParentRun.opened(self.plan, self.store)
 
     def _job(self, plan: StudyPlan) -> Job:
         return Job(

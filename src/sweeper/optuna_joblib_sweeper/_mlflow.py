@@ -5,7 +5,7 @@ It uses the client alone: the fluent API keeps its active run in globals, which 
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -50,9 +50,7 @@ class ParentRun:
 
     @classmethod
     @contextmanager
-    def opened(
-        cls, plan: StudyPlan, store: StudyStore, prepare: Callable[[str], None] | None
-    ) -> "Iterator[ParentRun]":
+    def opened(cls, plan: StudyPlan, store: StudyStore) -> "Iterator[ParentRun]":
         """Make store, experiment and run, before any worker lives: only one process may.
 
         The run is closed with what really happened.
@@ -65,8 +63,6 @@ class ParentRun:
         parent, status, reason = None, "FINISHED", None
         try:
             with interrupts_wait():
-                if prepare is not None:
-                    prepare(uri)
                 parent = cls._open(uri, plan, store)
             yield parent
         except BaseException as error:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from optuna_joblib_sweeper.settings import Settings, class_name, read_settings
 log = logging.getLogger(__name__)
 
 Hook = Callable[..., Any] | None
-_HOOKS = ("custom_search_space", "check", "on_complete", "mlflow.prepare")
+_HOOKS = ("custom_search_space", "check", "on_complete")
 _MISSING = object()
 
 
@@ -44,7 +43,7 @@ def make_plan(
         SweepError: whatever a user can mend.
     """
     settings = read_settings(raw)
-    hooks = {name: _hook(name, attrgetter(name)(settings)) for name in _HOOKS}
+    hooks = {name: _hook(name, getattr(settings, name)) for name in _HOOKS}
     _check_packages(settings)
     _warn_of_launcher(config.hydra.overrides.hydra)
     read = read_plan(settings.params, arguments, context.config_loader, partial(_look_up, config))
