@@ -68,6 +68,6 @@ def confirmation_plan(plan: StudyPlan, candidates: Sequence[TrialResult]) -> Stu
 def confirmed_values(store: StudyStore) -> dict[str, list[float]]:
     """By the number of a trial, as text, the values of those of its runs that are complete."""
     values: dict[str, list[float]] = {}
-    for trial in store.trials((TrialState.COMPLETE,)):
+    for trial in store.trials(TrialState.COMPLETE):
         values.setdefault(str(trial.params["trial"]), []).append(trial.values[0])
     return values

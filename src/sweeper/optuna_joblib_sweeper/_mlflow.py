@@ -11,10 +11,10 @@ from typing import Any
 
 import mlflow
 from mlflow.tracking import MlflowClient
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from optuna_joblib_sweeper import mlflow_runs
-from optuna_joblib_sweeper._job import Job, Outcome, StudyPlan, TrackingLink
+from optuna_joblib_sweeper._job import Job, StudyPlan, TrackingLink
 from optuna_joblib_sweeper._outputs import trials_csv
 from optuna_joblib_sweeper._record import StudyRecord, TrialRecord
 from optuna_joblib_sweeper._study import StudyStore
@@ -28,12 +28,7 @@ from optuna_joblib_sweeper.settings import MlflowSettings
 from optuna_joblib_sweeper.signals import interrupts_wait
 
 FLUSH_SECONDS = 1.0
-_STATUS = {
-    TrialState.COMPLETE: "FINISHED",
-    TrialState.PRUNED: "FINISHED",
-    TrialState.FAIL: "FAILED",
-    TrialState.WAITING: "KILLED",
-}
+_STATUS = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "FAILED", "WAITING": "KILLED"}
 
 
 class ParentRun:
@@ -108,11 +103,11 @@ class ParentRun:
             tags = run.data.tags
             ours = tags.get("study") == self.store.name
             trial = trials.get(tags.get("trial", "")) if ours else None
-            state = trial.state if trial else TrialState.WAITING
-            if state == TrialState.RUNNING or (trial is None and may_be_alive(tags)):
+            state = trial.state.name if trial else "WAITING"
+            if state == "RUNNING" or (trial is None and may_be_alive(tags)):
                 continue  # another driver's
-            reason = TrialRecord.of(trial).reason if trial else None
-            reason = "interrupted" if state == TrialState.WAITING else reason
+            finished = trial and trial.state.is_finished()
+            reason = TrialRecord.of(trial).reason if trial and finished else "interrupted"
             mlflow_runs.close_run(self.client, run.info.run_id, _STATUS[state], None, reason)
 
     @interrupts_wait()
@@ -187,21 +182,22 @@ class ChildRun:
         ):
             yield cls(client, run_id)
 
-    def close(self, outcome: Outcome, attempt: int, threads: int) -> None:
+    def close(self, trial: FrozenTrial, threads: int) -> None:
         """End the run as the trial ended; tags that the task set itself stay as they are."""
         active = mlflow.active_run()
         if active is not None and active.info.run_id == self.run_id:
             mlflow.end_run()  # the task left it open; the next trial would log into it
-        values = outcome.values or ()
+        state, record = trial.state.name, TrialRecord.of(trial)
+        values = trial.values if state == "COMPLETE" else []
         several = len(values) > 1
         metrics = {f"objective_{i}" if several else "objective": v for i, v in enumerate(values)}
-        tags = {"attempt": str(attempt), "threads": str(threads)}
+        tags = {"attempt": str(record.attempt), "threads": str(threads)}
         mlflow_runs.log_batch(self.client, self.run_id, metrics=metrics, tags=tags)
-        words = {TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
-        ended = {"outcome": words.get(outcome.state), "reason": outcome.reason}
+        words = {"PRUNED": "pruned", "FAIL": "failed"}
+        ended = {"outcome": words.get(state), "reason": record.reason}
         present = self.client.get_run(self.run_id).data.tags if any(ended.values()) else {}
         fresh = {key: None if key in present else text for key, text in ended.items()}
-        mlflow_runs.close_run(self.client, self.run_id, _STATUS[outcome.state], **fresh)
+        mlflow_runs.close_run(self.client, self.run_id, _STATUS[state], **fresh)
 
 
 def parent_params(plan: StudyPlan, record: StudyRecord) -> dict[str, Any]:

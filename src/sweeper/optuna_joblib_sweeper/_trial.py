@@ -70,7 +70,7 @@ class RunningTrial(CurrentTrial):
         """The pruner's verdict on the last step that this attempt reported."""
         if self._pruner is None or not self._reported:
             return False
-        trial = copy.copy(self._store.read(self._trial))
+        trial = copy.copy(self._store.trial(self._trial.number))
         # Steps beyond, from an attempt that came further and died, are not what is judged now.
         reports, last = trial.intermediate_values.items(), max(self._reported)
         trial.intermediate_values = {step: value for step, value in reports if step <= last}

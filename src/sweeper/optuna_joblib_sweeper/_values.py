@@ -44,5 +44,9 @@ def native(value: Any) -> Any:
 def short_text(key: str, value: Any) -> str:
     """A compact `key=value` for names of runs and tables: last part of the key, three digits."""
     name = re.split(r"[./]", key.lstrip("+~").split("@")[0])[-1]
-    shown = f"{value:.3g}" if isinstance(value, float) else override_text(value)
-    return f"{name}={shown}"
+    return f"{name}={short_value(value)}"
+
+
+def short_value(value: Any) -> str:
+    """A value with three digits."""
+    return f"{value:.3g}" if isinstance(value, float) else override_text(value)

@@ -30,12 +30,8 @@ def identity(pid: int | None = None) -> dict[str, str]:
         `boot_id` ("" where the system has none): short texts, fit for tags of an MLflow run.
     """
     pid = os.getpid() if pid is None else pid
-    return {
-        "pid": str(pid),
-        "process_start": _start(pid),
-        "host": platform.node(),
-        "boot_id": _boot_id(),
-    }
+    host, boot = platform.node(), _boot_id()
+    return {"pid": str(pid), "process_start": _start(pid), "host": host, "boot_id": boot}
 
 
 def may_be_alive(owner: Mapping[str, str]) -> bool:
