@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import mlflow
@@ -24,24 +25,26 @@ from optuna_joblib_sweeper.errors import Interrupted, SweepError, reason_of
 from optuna_joblib_sweeper.paths import absolute_uri
 from optuna_joblib_sweeper.processes import may_be_alive
 from optuna_joblib_sweeper.result import SweepResult
-from optuna_joblib_sweeper.settings import MlflowSettings
 from optuna_joblib_sweeper.signals import interrupts_wait
 
 FLUSH_SECONDS = 1.0
 _STATUS = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "FAILED", "WAITING": "KILLED"}
 
 
+@dataclass
 class ParentRun:
     """The study's run, held by the driver."""
 
-    def __init__(self, client: MlflowClient, store: StudyStore, link: TrackingLink) -> None:
-        """Wrap an open run; `link` is what the workers need."""
-        self.client = client
-        self.store = store
-        self.link = link
-        self.run_id = link.parent_run_id
-        self._best: dict[int, float] = {}
-        self._flushed = time.monotonic()
+    client: MlflowClient
+    store: StudyStore
+    link: TrackingLink  # what the workers need
+    best: dict[int, float] = field(default_factory=dict)  # by trials finished, not yet recorded
+    flushed: float = field(default_factory=time.monotonic)
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return self.link.parent_run_id
 
     @classmethod
     @contextmanager
@@ -70,13 +73,22 @@ class ParentRun:
 
     @classmethod
     def _open(cls, uri: str, plan: StudyPlan, store: StudyStore) -> "ParentRun":
+        settings, run_id = plan.settings.mlflow, store.record().run_id
+        name, files = settings.experiment or store.name, settings.artifact_location
         try:
             with mlflow_runs.store_lock(uri):
                 client = mlflow_runs.client_of(uri)
-                link = _open_link(client, uri, plan.settings.mlflow, store)
+                experiment = mlflow_runs.experiment_id(client, name, files)
+                run = mlflow_runs.reopen(client, run_id) if run_id else None
+                if run is None:
+                    tags = {"study": store.name}
+                    made = mlflow_runs.create_run(client, experiment, store.name, tags)
+                    run = client.get_run(made)
         except Exception as error:  # whatever the driver of a database raises
             key, reason = "hydra.sweeper.mlflow.tracking_uri", reason_of(error)
             raise SweepError(f"{key}={uri} can't be used: {reason}") from error
+        link = TrackingLink(uri, run.info.experiment_id, run.info.run_id)
+        store.set_record(tracking_uri=uri, run_id=link.parent_run_id)
         _log_new_params(client, link.parent_run_id, parent_params(plan, store.record()))
         # A tag beside the parameter, because a resume may have more trials.
         mlflow_runs.log_batch(client, link.parent_run_id, tags={"n_trials": str(plan.budget)})
@@ -85,14 +97,14 @@ class ParentRun:
     def observe(self, tally: Tally) -> None:
         """Record the best value so far, at most once a second: the store has other writers."""
         if tally.best_value is not None:
-            self._best[tally.finished] = tally.best_value
-        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self.best[tally.finished] = tally.best_value
+        if time.monotonic() - self.flushed > FLUSH_SECONDS:
             self._flush()
 
     def _flush(self) -> None:
-        mlflow_runs.log_batch(self.client, self.run_id, metrics={"best_value": self._best})
-        self._best = {}
-        self._flushed = time.monotonic()
+        mlflow_runs.log_batch(self.client, self.run_id, metrics={"best_value": self.best})
+        self.best = {}
+        self.flushed = time.monotonic()
 
     @interrupts_wait()
     def close_children(self) -> None:
@@ -145,13 +157,12 @@ class ParentRun:
             mlflow_runs.close_run(self.client, self.run_id, status, outcome, reason)
 
 
+@dataclass(frozen=True)
 class ChildRun:
     """A trial's run, held by the worker; a retried trial continues in the same one."""
 
-    def __init__(self, client: MlflowClient, run_id: str) -> None:
-        """Wrap an open run."""
-        self.client = client
-        self.run_id = run_id
+    client: MlflowClient
+    run_id: str
 
     @classmethod
     @contextmanager
@@ -207,22 +218,6 @@ def parent_params(plan: StudyPlan, record: StudyRecord) -> dict[str, Any]:
     params |= {"direction": plan.fingerprint.direction, "threads": plan.settings.threads}
     params |= {} if plan.points is None else {"grid_points": plan.points}
     return params | {f"space/{key}": what for key, what in plan.fingerprint.searched()}
-
-
-def _open_link(
-    client: MlflowClient, uri: str, settings: MlflowSettings, store: StudyStore
-) -> TrackingLink:
-    """The study's experiment and run, of this start or an earlier one."""
-    name = settings.experiment or store.name
-    experiment = mlflow_runs.experiment_id(client, name, settings.artifact_location)
-    known = store.record().run_id
-    run = mlflow_runs.reopen(client, known) if known else None
-    if run is None:
-        run_id = mlflow_runs.create_run(client, experiment, store.name, {"study": store.name})
-    else:
-        experiment, run_id = run.info.experiment_id, run.info.run_id
-    store.set_record(tracking_uri=uri, run_id=run_id)
-    return TrackingLink(uri, experiment, run_id)
 
 
 def _reopened(

@@ -139,5 +139,7 @@ def trials_csv(result: SweepResult) -> str:
 def _row(trial: TrialResult, several: bool) -> dict[str, Any]:
     row = {"trial": trial.number, "state": trial.state.upper()}
     values = {f"value_{i}" if several else "value": v for i, v in enumerate(trial.values)}
-    rest = {"seconds": trial.seconds, "run_id": trial.run_id, "reason": trial.reason}
+    ran = trial.ended - trial.started if trial.started and trial.ended else None
+    seconds = ran and ran.total_seconds()
+    rest = {"seconds": seconds, "run_id": trial.run_id, "reason": trial.reason}
     return row | values | dict(trial.params) | rest

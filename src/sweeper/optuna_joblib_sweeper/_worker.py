@@ -8,9 +8,9 @@ import os
 import pickle
 import traceback
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
 from hydra.core.singleton import Singleton
@@ -29,9 +29,6 @@ from optuna_joblib_sweeper._trial import RunningTrial, verdict
 from optuna_joblib_sweeper.current import set_current
 from optuna_joblib_sweeper.errors import reason_of
 from optuna_joblib_sweeper.processes import follow_driver
-
-if TYPE_CHECKING:
-    from optuna_joblib_sweeper._mlflow import ChildRun
 
 
 def run_token(job_key: str, pickled_job: bytes, number: int | None) -> int | None:
@@ -84,8 +81,8 @@ class Session:
             self._fail(trial, error)
             return taken
         with self._child_run(trial, chosen) as child:
-            run_id = child.run_id if child else None
-            running = RunningTrial(self.plan, self.store, trial, chosen, run_id)
+            running = RunningTrial(self.plan, self.store, trial, chosen)
+            running.mlflow_run_id = child and child.run_id
             self._attempt(trial, running, overrides)
             if child:
                 child.close(self.store.trial(taken), settings.threads)
@@ -121,9 +118,7 @@ class Session:
             chosen.update(optuna_trial.params)
         return chosen
 
-    def _child_run(
-        self, trial: FrozenTrial, chosen: Mapping[str, Any]
-    ) -> "AbstractContextManager[ChildRun | None]":
+    def _child_run(self, trial: FrozenTrial, chosen: Any) -> AbstractContextManager[Any]:
         """The trial's MLflow run, or None without tracking."""
         if self.job.tracking is None:
             return nullcontext()
