@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from hydra_plugins.optuna_joblib_sweeper.config import PRUNERS, SAMPLERS
 from optuna_joblib_sweeper import SweepResult, current_trial, load_study
-from optuna_joblib_sweeper._samplers import _EXTRA_PACKAGES
+from optuna_joblib_sweeper._samplers import _PACKAGES
 from optuna_joblib_sweeper.errors import SweepError
 
 RANDOM = ("hydra/sweeper/sampler=random", "hydra.sweeper.sampler.seed=1")
@@ -150,7 +150,7 @@ def test_a_dry_run_counts_and_creates_nothing(
 
 
 def _is_installed(sampler: str) -> bool:
-    packages = _EXTRA_PACKAGES.get(SAMPLERS[sampler]["_target_"].rpartition(".")[2], ())
+    packages = _PACKAGES.get(SAMPLERS[sampler]["_target_"].rpartition(".")[2], ())
     return all(find_spec(package) for package in packages)
 
 

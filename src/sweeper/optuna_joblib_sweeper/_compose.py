@@ -32,8 +32,7 @@ class Composer:
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """The whole config, Hydra's own part included."""
-        loader = self.context.config_loader
-        return loader.load_sweep_config(self.config, [*self.fixed, *overrides])
+        return self.context.config_loader.load_sweep_config(self.config, [*self.fixed, *overrides])
 
     def compose_again(self, overrides: Sequence[str]) -> DictConfig:
         """As `compose`, in a quarter of the time from the second trial on.

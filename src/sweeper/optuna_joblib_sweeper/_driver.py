@@ -88,7 +88,7 @@ class Sweep:
             objectives=list(settings.objectives),
             sampler=class_name(settings.sampler),
             pruner=class_name(settings.pruner),
-            seed=settings.seed,
+            seed=settings.sampler.get("seed"),
             n_trials=plan.budget,
             n_jobs=settings.n_jobs,
         )
@@ -168,10 +168,8 @@ class Sweep:
     def _refuse_empty(self, result: SweepResult) -> None:
         if self.parent is not None:
             self.parent.log_result(result, None, plots=False)
-        pruned, failed = len(result.of("pruned")), len(result.of("fail"))
-        what = f"study {result.name} has no complete trial: {pruned} pruned, {failed} failed"
-        where = f"see the log in {self.plan.paths.sweep_dir}"
-        raise SweepError(f"{what}; each failed trial keeps its reason, {where}")
+        what = f"study {result.name} has no complete trial of {len(result.trials)}"
+        raise SweepError(f"{what}; the reasons are in the log in {self.plan.paths.sweep_dir}")
 
     def _confirm(self, candidates: Sequence[TrialResult]) -> None:
         """Train the candidates again with fresh seeds, and print how much luck there was."""
@@ -182,10 +180,8 @@ class Sweep:
         winner = self.store.result().winners[0]
         mean, value, seeds = winner.confirmed_mean, winner.values[0], len(winner.confirmed)
         if mean is not None:
-            self.print(
-                f"Confirmed: trial {winner.number} with {value:.6g} in the sweep, "
-                f"{mean:.6g} in the mean of {seeds} fresh seeds ({mean - value:+.2g})."
-            )
+            luck = f"{mean:.6g} in the mean of {seeds} fresh seeds ({mean - value:+.2g})"
+            self.print(f"Confirmed: trial {winner.number} with {value:.6g} in the sweep, {luck}.")
 
     def _write(self, winner: TrialResult) -> None:
         """The winner's overlay, the results file, the table, the parent run."""

@@ -46,9 +46,9 @@ class Engine:
         try:
             pickled = cloudpickle.dumps(job)
         except Exception as error:
-            remedy = "keep open files, locks and connections out of its module's globals, or set"
-            unsent = f"the task function can't be sent to a worker process: {error}; {remedy}"
-            raise SweepError(f"{unsent} hydra.sweeper.backend=sequential") from None
+            unsent = f"the task function can't be sent to a worker process: {error}"
+            remedy = "keep open files and locks out of globals, or set backend=sequential"
+            raise SweepError(f"{unsent}; {remedy}") from None
         self._run_token = partial(_worker.run_token, secrets.token_hex(8), pickled)
 
     def run(self) -> str | None:

@@ -25,6 +25,7 @@ from optuna_joblib_sweeper.result import SweepResult
 from optuna_joblib_sweeper.signals import interrupts_wait
 
 FLUSH_SECONDS = 1.0
+_BELOW = f"tags.`{mlflow_runs.PARENT_TAG}`"
 _STATUS = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "FAILED", "WAITING": "KILLED"}
 
 
@@ -102,7 +103,7 @@ class ParentRun:
     def close_children(self) -> None:
         """Close the runs that dead workers left open, by what became of their trials."""
         trials = {str(trial.number): trial for trial in self.store.trials()}
-        running = f"{_below(self.link.run_id)} and status = 'RUNNING'"
+        running = f"{_BELOW} = '{self.link.run_id}' and status = 'RUNNING'"
         for run in self.client.search_runs([self.link.experiment_id], running):
             tags = run.data.tags
             ours = tags.get("study") == self.store.name
@@ -172,8 +173,7 @@ class ChildRun:
             params = job.plan.space.decoded(chosen)
             shown = map(_values.short_text, params, params.values())
             name = " ".join([str(trial.number), *shown])
-            parent = link.run_id
-            run_id = mlflow_runs.create_run(client, link.experiment_id, name, tags, parent)
+            run_id = mlflow_runs.create_run(client, link.experiment_id, name, tags, link.run_id)
             if job.plan.settings.mlflow.log_params:
                 _log_new_params(client, run_id, params)
         store.set_trial(trial, mlflow_run_id=run_id)
@@ -218,16 +218,11 @@ def _reopened(
     record = TrialRecord.of(trial)
     known = record.mlflow_run_id
     if known is None and record.attempt:  # it died between making the run and recording it
-        conditions = [_below(link.run_id)]
+        conditions = [f"{_BELOW} = '{link.run_id}'"]
         conditions += [f"tags.{key} = '{value}'" for key, value in tags.items()]
         found = client.search_runs([link.experiment_id], " and ".join(conditions), max_results=1)
         known = found[0].info.run_id if found else None
     return known if known and mlflow_runs.reopen(client, known) else None
-
-
-def _below(run_id: str) -> str:
-    """The condition of a search for a run's children."""
-    return f"tags.`{mlflow_runs.PARENT_TAG}` = '{run_id}'"
 
 
 @contextmanager

@@ -98,8 +98,7 @@ def invocation() -> str:
 
 def print_table(console: Console, result: SweepResult) -> None:
     """The best trials, best first."""
-    several = len(result.directions) > 1
-    best = result.standing() if several else result.standing()[:SHOWN_TRIALS]
+    best = result.standing()[: None if len(result.directions) > 1 else SHOWN_TRIALS]
     confirmed = any(trial.confirmed for trial in result.trials)
     keys = list(dict.fromkeys(key for trial in best for key in trial.params))
     table = Table(title=None, box=None, header_style="bold", pad_edge=False)
@@ -133,7 +132,7 @@ def trials_csv(result: SweepResult) -> str:
 def _row(trial: TrialResult, several: bool) -> dict[str, Any]:
     row = {"trial": trial.number, "state": trial.state.upper()}
     values = {f"value_{i}" if several else "value": v for i, v in enumerate(trial.values)}
-    ran = trial.ended - trial.started if trial.started and trial.ended else None
-    seconds = ran and ran.total_seconds()
+    started, ended = trial.started, trial.ended
+    seconds = (ended - started).total_seconds() if started and ended else None
     rest = {"seconds": seconds, "run_id": trial.run_id, "reason": trial.reason}
     return row | values | dict(trial.params) | rest

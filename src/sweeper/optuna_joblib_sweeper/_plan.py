@@ -54,7 +54,8 @@ def make_plan(
     base = space_check.compose_all()
     if suggest_more is not None:
         space_check.try_custom(suggest_more)
-    name = settings.study_name or _fresh_name(str(config.hydra.job.name))
+    fresh = f"{config.hydra.job.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    name = settings.study_name or fresh
     rest = _fingerprint.fixed_part(base, space.keys, settings.resume_ignore)
     directions = ", ".join(settings.directions)
     plan = StudyPlan(
@@ -120,7 +121,3 @@ def _warn_of_launcher(hydra_overrides: Sequence[str]) -> None:
     for override in hydra_overrides:
         if override.startswith("hydra/launcher=") and override != "hydra/launcher=basic":
             log.warning("%s is not used: see hydra.sweeper.n_jobs and .backend", override)
-
-
-def _fresh_name(job_name: str) -> str:
-    return f"{job_name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"

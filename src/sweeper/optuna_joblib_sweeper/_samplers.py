@@ -20,11 +20,7 @@ from optuna_joblib_sweeper.settings import Settings, class_name
 
 log = logging.getLogger(__name__)
 
-_EXTRA_PACKAGES = {
-    "CmaEsSampler": ("cmaes",),
-    "GPSampler": ("torch", "scipy"),
-    "QMCSampler": ("scipy",),
-}
+_PACKAGES = {"CmaEsSampler": ["cmaes"], "GPSampler": ["torch", "scipy"], "QMCSampler": ["scipy"]}
 
 
 class SamplerFactory:
@@ -38,7 +34,7 @@ class SamplerFactory:
     def __init__(self, settings: Settings, space: Space) -> None:
         """Keep the config, and the points of a grid."""
         self._config = {key: value for key, value in settings.sampler.items() if key != "_partial_"}
-        self._seed = settings.seed
+        self._seed: int | None = settings.sampler.get("seed")
         self._grid = space.grid() if settings.is_grid else None
         self._unseeded: BaseSampler | None = None
 
@@ -57,16 +53,15 @@ class SamplerFactory:
         return self._build(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
 
     def _build(self, seed: int | None) -> BaseSampler:
-        config = {**self._config, "seed": seed}
-        given = {key: value for key, value in config.items() if value is not None}
+        given = {k: v for k, v in (self._config | {"seed": seed}).items() if v is not None}
         made: BaseSampler = _instantiate(given, BaseSampler, "hydra/sweeper/sampler")
         return made
 
 
 def build_pruner(settings: Settings) -> BasePruner:
     """The pruner of the settings."""
-    config = settings.pruner.items()
-    given = {key: value for key, value in config if value is not None or key == "wrapped_pruner"}
+    # A wrapped pruner has no default of its own.
+    given = {k: v for k, v in settings.pruner.items() if v is not None or k == "wrapped_pruner"}
     made: BasePruner = _instantiate(given, BasePruner, "hydra/sweeper/pruner")
     return made
 
@@ -78,7 +73,7 @@ def check_samplers(settings: Settings) -> None:
         SweepError: an unknown class or argument, or a package that is missing, by name.
     """
     name, other = class_name(settings.sampler), "choose another hydra/sweeper/sampler"
-    for package in _EXTRA_PACKAGES.get(name, ()):
+    for package in _PACKAGES.get(name, ()):
         if find_spec(package) is None:
             raise SweepError(f"{name} needs the package {package}; install it, or {other}")
     if settings.is_grid and settings.custom_search_space is not None:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
@@ -27,20 +26,18 @@ class Plan:
 
 
 def read_plan(
-    params: Mapping[str, Any],
-    arguments: Sequence[str],
-    config_loader: ConfigLoader | None,
-    look_up: Callable[[str], Any],
+    params: Mapping[str, Any], arguments: Sequence[str], loader: Any, look_up: Callable[[str], Any]
 ) -> Plan:
     """Join `hydra.sweeper.params` and the command line, which wins.
 
     Args:
+        loader: Hydra's, for groups in overrides; None without any.
         look_up: the value of a key that is not swept, for conditions; raises KeyError.
 
     Raises:
         SweepError: whatever is wrong, naming the parameter.
     """
-    reader = _Reader(OverridesParser.create(config_loader=config_loader), look_up)
+    reader = _Reader(OverridesParser.create(config_loader=loader), look_up)
     for key, value in params.items():
         reader.take(str(key), reader.read_yaml(str(key), value))
     for argument in arguments:
@@ -113,10 +110,8 @@ class _Reader:
             values = _elements(override) if override.is_sweep_override() else [override.value()]
             return (Condition(override.get_key_element(), tuple(map(native, values))),)
         if isinstance(when, Mapping):
-            return tuple(
-                Condition(str(other), tuple(wanted) if isinstance(wanted, list) else (wanted,))
-                for other, wanted in when.items()
-            )
+            wanted = {str(k): v if isinstance(v, list) else [v] for k, v in when.items()}
+            return tuple(Condition(other, tuple(values)) for other, values in wanted.items())
         if when is not None:
             raise SweepError(f"{key}: when must be `other=value` or a mapping, got {when!r}")
         return ()

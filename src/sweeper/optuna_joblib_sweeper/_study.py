@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import optuna
+from optuna import create_study
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.study import Study, StudyDirection
@@ -46,12 +46,8 @@ class StudyStore:
         is_new = name not in {study.study_name for study in storage.get_all_studies()}
         if is_new:
             goals = [StudyDirection[word.upper()] for word in fingerprint.direction.split(", ")]
-            optuna.create_study(
-                storage=storage,
-                study_name=name,
-                load_if_exists=True,  # another driver on the same database may be as fast
-                directions=goals,
-            )
+            # Another driver on the same database may be as fast.
+            create_study(storage=storage, study_name=name, directions=goals, load_if_exists=True)
         store = cls(paths, storage)
         if is_new:
             store.set_record(fingerprint=asdict(fingerprint), folder=str(paths.root))

@@ -49,8 +49,7 @@ class CurrentTrial:
         return False
 
 
-_NO_TRIAL = CurrentTrial()
-_current: CurrentTrial = _NO_TRIAL
+_current = CurrentTrial()
 
 
 def current_trial() -> CurrentTrial:
@@ -67,4 +66,4 @@ def current_trial() -> CurrentTrial:
 def set_current(trial: CurrentTrial | None) -> None:
     """Make `trial` the one that this process runs; for the worker, and for tests of tasks."""
     global _current
-    _current = _NO_TRIAL if trial is None else trial
+    _current = CurrentTrial() if trial is None else trial

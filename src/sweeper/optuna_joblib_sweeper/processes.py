@@ -14,7 +14,6 @@ from pathlib import Path
 
 import psutil
 
-WATCH_SECONDS = 0.2
 _SAME_START_SECONDS = 2.0  # the kernel rounds the time of the boot, now up, now down
 _WATCHER = "follow-driver"
 
@@ -50,13 +49,11 @@ def may_be_alive(owner: Mapping[str, str]) -> bool:
 
 
 def _start(pid: int) -> str:
-    try:
+    with contextlib.suppress(psutil.Error):
         process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return ""
-        return f"{process.create_time() - psutil.boot_time():.2f}"
-    except psutil.Error:
-        return ""
+        if process.status() != psutil.STATUS_ZOMBIE:
+            return f"{process.create_time() - psutil.boot_time():.2f}"
+    return ""
 
 
 def _boot_id() -> str:
@@ -87,9 +84,8 @@ def kill_descendants(keep: Iterable[psutil.Process] = ()) -> None:
 def _is_running(process: psutil.Process) -> bool:
     """False for what is dead but not reaped, and for loky's tracker, which ends by itself."""
     try:
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        return not any("resource_tracker" in part for part in process.cmdline())
+        is_tracker = any("resource_tracker" in part for part in process.cmdline())
+        return not is_tracker and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
 
@@ -107,7 +103,7 @@ def follow_driver(driver_pid: int) -> None:
 
     def watch() -> None:
         while os.getppid() == driver_pid:
-            time.sleep(WATCH_SECONDS)
+            time.sleep(0.2)
         kill_descendants()
         os._exit(1)
 

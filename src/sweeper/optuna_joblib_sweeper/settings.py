@@ -6,7 +6,7 @@ joblib is imported: every Hydra app of the environment loads this module.
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
@@ -16,7 +16,6 @@ from omegaconf import MISSING, OmegaConf
 from optuna_joblib_sweeper.errors import SweepError
 
 DEFAULT_TRIALS = 20
-DIRECTIONS = ("minimize", "maximize")
 
 
 @dataclass
@@ -86,25 +85,21 @@ class Settings:
         return class_name(self.sampler) == "GridSampler"
 
     @property
-    def seed(self) -> int | None:
-        """The sampler's seed."""
-        found: int | None = self.sampler.get("seed")
-        return found
-
-    @property
     def directions(self) -> tuple[str, ...]:
         """minimize or maximize, one an objective."""
-        several = self.direction if isinstance(self.direction, list | tuple) else [self.direction]
         # Hydra's own plugin lets an enum stand for the word.
-        return tuple(str(getattr(one, "name", one)).lower() for one in several)
+        return tuple(str(getattr(one, "name", one)).lower() for one in _listed(self.direction))
 
     @property
     def objectives(self) -> tuple[str, ...]:
         """The names of the objectives."""
         if self.objective is None:
             return unnamed(len(self.directions))
-        several = isinstance(self.objective, list | tuple)
-        return tuple(map(str, self.objective if several else [self.objective]))
+        return tuple(map(str, _listed(self.objective)))
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else [value]
 
 
 def unnamed(count: int) -> tuple[str, ...]:
@@ -154,7 +149,7 @@ def _rules(settings: Settings) -> Iterator[tuple[str, bool, str]]:
         yield name, isinstance(getattr(s, name), Mapping), "a mapping"
     seed = s.sampler.get("seed")
     yield "sampler", seed is None or _is_whole(seed), "given a seed of 0 or more, or null"
-    known = bool(s.directions) and set(s.directions) <= set(DIRECTIONS)
+    known = bool(s.directions) and set(s.directions) <= {"minimize", "maximize"}
     yield "direction", known, "minimize, maximize or a list of them"
     yield "objective", len(s.objectives) == len(s.directions), "null, or one name a direction"
     yield "n_trials", s.n_trials is None or s.n_trials >= 1, "at least 1, or null"
