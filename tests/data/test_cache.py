@@ -100,8 +100,8 @@ def claim_other_shape(entry: Path) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        pytest.param(shorten("images.npy"), id="images cut off"),
-        pytest.param(shorten("labels.npy"), id="labels cut off"),
+        pytest.param(shorten("images.npy"), id="images truncated"),
+        pytest.param(shorten("labels.npy"), id="labels truncated"),
         pytest.param(overwrite("images.npy", ""), id="images empty"),
         pytest.param(remove("labels.npy"), id="labels gone"),
         pytest.param(remove("meta.json"), id="meta gone"),

@@ -90,8 +90,8 @@ def test_kaggles_table_is_read_with_and_without_header(tmp_path: Path, header: b
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
-        ("a.png", b"hello", "is no picture"),
-        ("a.xyz", b"hello", "is no picture"),
+        ("a.png", b"hello", "is not a picture"),
+        ("a.xyz", b"hello", "is not a picture"),
         ("a.csv", b"", "is empty"),
         ("a.csv", b"1,2\n", "has 2 columns, expected 4"),
         ("a.csv", b"pixel0,pixel1,pixel2,pixel3\n", "has a header but no rows; expected pixel0"),
@@ -101,7 +101,7 @@ def test_kaggles_table_is_read_with_and_without_header(tmp_path: Path, header: b
         ("a.csv", b"1,2,3,17\n", "pixels must be from 0 to 16, got 17"),
         ("a.csv", b"1,2,3,-1\n", "pixel '-1'"),
         ("a.csv", b"label,1,2,3,4\n5,1,2,3,4\n", "column 'label'"),
-        ("a.npy", b"hello", "is no array"),
+        ("a.npy", b"hello", "is not an array"),
     ],
 )
 def test_what_is_no_image_is_refused_in_one_line(
@@ -139,7 +139,7 @@ def test_one_image_is_enough_and_fractions_are_rounded(tmp_path: Path) -> None:
 
 def test_a_pickle_in_an_array_is_not_loaded(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(UserError, match="is no array"):
+    with pytest.raises(UserError, match="is not an array"):
         read(tmp_path / "a.npy", (2, 2), 16)
 
 
@@ -147,5 +147,5 @@ def test_an_empty_folder_and_an_empty_page_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no pictures"):
         read(tmp_path, SHAPE, 255)
     Image.new("L", (50, 50), "white").save(tmp_path / "a.png")
-    with pytest.raises(UserError, match="shows nothing"):
+    with pytest.raises(UserError, match="is blank"):
         read(tmp_path, SHAPE, 255)

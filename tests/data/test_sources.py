@@ -376,7 +376,7 @@ def boast(raw: bytes) -> bytes:
     "damage",
     [
         pytest.param(lambda raw: b"", id="empty"),
-        pytest.param(lambda raw: raw[: len(raw) // 2], id="cut off"),
+        pytest.param(lambda raw: raw[: len(raw) // 2], id="truncated"),
         pytest.param(garble, id="a byte changed"),
         pytest.param(lambda raw: b"\x80\x04N.", id="a bare pickle"),
         pytest.param(lambda raw: b"PK\x03\x04" + raw[4:-22], id="no end of the zip"),
