@@ -25,7 +25,7 @@ REFUSED: list[tuple[list[str], str]] = [
     (["resume=abc"], "compare takes no resume"),
     (["register=abc"], "compare takes no register"),
     (["train.evaluate_test=false"], "leave out train.evaluate_test"),
-    (["backends=[sklearn]", "optimizer=adamw"], "none of backends can be run: sklearn: it has no"),
+    (["backends=[sklearn]", "optimizer=adamw"], "no backend can be run: sklearn: it has no"),
     (["-m", "seed=0,1"], "leave out -m"),
     (["data=csv", "data.path=nothing.csv"], "nothing.csv"),
 ]
