@@ -76,4 +76,4 @@ def test_few_or_equal_trials_teach_nothing() -> None:
         assert study.importances() == []
     assert findings.lesson([], 3).startswith("Too few complete trials")
     few = findings.lesson([Importance("optimizer.lr", 1.0, 0.0)], 4)
-    assert few.endswith("So few trials give hints, not proof.")
+    assert few.endswith("With so few trials this is only a hint.")

@@ -287,7 +287,7 @@ def test_an_interrupted_run_is_closed_and_can_be_resumed(
 
 def test_a_damaged_checkpoint_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "checkpoint.npz").write_bytes(b"PK\x03\x04 no more")
-    with pytest.raises(UserError, match="is damaged, or not a file of Perceptune"):
+    with pytest.raises(UserError, match="is damaged, or not a Perceptune file"):
         run(tmp_path, "resume=checkpoint.npz")
 
 
