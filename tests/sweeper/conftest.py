@@ -45,3 +45,5 @@ def started(app: App) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
