@@ -125,10 +125,10 @@ def test_a_mistake_ends_in_a_message_without_traceback(
     monkeypatch.setattr(sys, "argv", ["perceptune", *arguments])
     with pytest.raises(SystemExit) as end:
         cli.main()
-    said = capfd.readouterr()
+    printed = capfd.readouterr()
     assert end.value.code not in (0, None)
-    assert "Traceback" not in said.err + said.out
-    assert said.err.strip()
+    assert "Traceback" not in printed.err + printed.out
+    assert printed.err.strip()
     assert not list(tmp_path.glob("mlruns/mlflow.db")) or not runs_in(tmp_path)
     if "-m" not in arguments and "optimizer.lr=1e9" not in arguments:
         assert not list(tmp_path.glob("mlruns/hydra"))
@@ -203,9 +203,9 @@ def test_a_multirun_that_is_interrupted_closes_all_runs_without_a_traceback(
         lambda: process.poll() is not None or (store.is_file() and _count(store, "metrics") > 1)
     )
     os.killpg(process.pid, number)  # a terminal sends it to all of them
-    said, _ = process.communicate()
-    assert process.returncode == code, said
-    assert "Traceback" not in said
+    printed, _ = process.communicate()
+    assert process.returncode == code, printed
+    assert "Traceback" not in printed
     statuses = [run.info.status for run in runs_in(tmp_path)]
     assert len(statuses) == 3
     assert not {"RUNNING", "FINISHED"} & set(statuses)

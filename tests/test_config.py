@@ -29,11 +29,11 @@ def test_every_file_composes_to_a_valid_configuration(group: str, option: str) -
 
 
 @pytest.mark.parametrize(("group", "option"), FILES)
-def test_every_knob_has_a_comment(group: str, option: str) -> None:
+def test_every_setting_has_a_comment(group: str, option: str) -> None:
     lines = (CONF / group / f"{option}.yaml").read_text().splitlines()
     assert lines[0].startswith("# ")
-    knobs = [line for line in lines if line and not line.startswith(("#", "name:"))]
-    assert all("#" in line for line in knobs)
+    settings = [line for line in lines if line and not line.startswith(("#", "name:"))]
+    assert all("#" in line for line in settings)
 
 
 BAD = [

@@ -16,7 +16,7 @@ ALLOWED = {
         "pooch",
         "PIL",
         "filelock",
-        "rich",
+        "tqdm",  # pooch's own progress bar
         "perceptune.data",
         "perceptune.errors",
         "perceptune.nn.checks",
@@ -53,7 +53,7 @@ ONLY = {
     ),
     "matplotlib": (
         "perceptune/figures/",
-        "sweeper/optuna_joblib_sweeper/_figures.py",
+        "sweeper/optuna_joblib_sweeper/_analysis.py",
         "sweeper/optuna_joblib_sweeper/result.py",  # a type's name
     ),
     "jax": ("perceptune/backends/jax.py",),

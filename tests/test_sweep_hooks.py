@@ -144,8 +144,8 @@ def test_a_killed_study_goes_on_where_it_was(tmp_path: Path) -> None:
     first.communicate()
 
     second = _study(tmp_path)
-    said, _ = second.communicate(timeout=240)
-    assert second.returncode == 0, said
+    printed, _ = second.communicate(timeout=240)
+    assert second.returncode == 0, printed
     runs = runs_in(tmp_path)
     children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
     assert len(children) == 6

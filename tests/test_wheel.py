@@ -38,20 +38,20 @@ def _run(*command: str, cwd: Path | None = None) -> str:
 
 
 def test_the_wheel_trains(installed: Path, tmp_path: Path) -> None:
-    said = _run(str(installed / "perceptune"), "train", "train.epochs=2", cwd=tmp_path)
-    assert "accuracy" in said
+    printed = _run(str(installed / "perceptune"), "train", "train.epochs=2", cwd=tmp_path)
+    assert "accuracy" in printed
     assert (tmp_path / "mlruns" / "mlflow.db").is_file()
 
 
 def test_the_wheel_runs_a_multirun(installed: Path, tmp_path: Path) -> None:
     words = ("train", "-m", "optimizer=sgd,adam", "train.epochs=1")
-    said = _run(str(installed / "perceptune"), *words, cwd=tmp_path)
-    assert said.count("val 0.") == 2
+    printed = _run(str(installed / "perceptune"), *words, cwd=tmp_path)
+    assert printed.count("val 0.") == 2
 
 
 def test_the_wheel_brings_the_sweeper_and_hides_no_other_plugin(installed: Path) -> None:
     code = "import hydra_plugins, optuna_joblib_sweeper; print(hydra_plugins.__file__)"
     assert _run(str(installed / "python"), "-c", code).strip() == "None"
-    said = _run(str(installed / "python"), "-c", "import hydra_plugins as h; print(*h.__path__)")
-    plugins = {path.name for folder in said.split() for path in Path(folder).iterdir()}
+    printed = _run(str(installed / "python"), "-c", "import hydra_plugins as h; print(*h.__path__)")
+    plugins = {path.name for folder in printed.split() for path in Path(folder).iterdir()}
     assert plugins >= {"optuna_joblib_sweeper", "hydra_joblib_launcher"}

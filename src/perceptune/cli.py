@@ -92,7 +92,7 @@ def _explain(error: Exception) -> None:
 
 
 def _raised_by_hydra(error: BaseException) -> bool:
-    """Whether composing has failed: then it was about what the user asked for."""
+    """True for an error raised by Hydra or joblib: the command line is at fault."""
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next

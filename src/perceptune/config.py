@@ -44,7 +44,7 @@ OBJECTIVES = (
 
 @dataclass(frozen=True)
 class Policy:
-    """When a training stops, saves itself and reads the test set; see conf/train.
+    """The rules by which a training stops, saves itself and reads the test set; see conf/train.
 
     Raises:
         RangeError: a value outside its range.
@@ -65,7 +65,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class Tracking:
-    """Where and how a run is recorded; see conf/tracking.
+    """The place and the extent of a run's record; see conf/tracking.
 
     Raises:
         RangeError: a value outside its range.

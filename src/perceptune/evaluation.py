@@ -122,7 +122,7 @@ def confused_pairs(confusion: Array) -> list[tuple[int, int, int]]:
 
 @dataclass(frozen=True)
 class Spread:
-    """How a number differs between seeds; `sd` is the sample standard deviation, with n - 1.
+    """Mean and spread of a number over seeds; `sd` is the sample standard deviation, with n - 1.
 
     >>> Spread.of([0.5, 0.75, 1.0])
     Spread(mean=0.75, sd=0.25, min=0.5, max=1.0)

@@ -283,7 +283,7 @@ def scored_part(settings: Sequence[Setting]) -> str:
 
 
 def labels(settings: Sequence[Setting]) -> list[str]:
-    """What tells the settings apart, in the words of the command line."""
+    """The overrides that tell the settings apart."""
     words = [setting.runs[0].overrides for setting in settings]
     shared = set(words[0]).intersection(*words[1:])
     return [" ".join(word for word in own if word not in shared) or "defaults" for own in words]

@@ -1,4 +1,4 @@
-"""What the sweeper calls: the check before a study, and the evaluation of its winner after it.
+"""Hooks of the sweeper: the check before a study, and the evaluation of its winner after it.
 
 conf/hydra/sweeper/study.yaml names both.
 """

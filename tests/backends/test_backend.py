@@ -133,16 +133,20 @@ def test_peers_have_our_gradients_with_every_activation(
 
 @pytest.mark.peers
 @pytest.mark.parametrize(
-    ("name", "optimizer", "knob"),
-    [(*pair, knob.name) for pair in OPTIMIZERS_OF_PEERS for knob in fields(OPTIMIZERS[pair[1]])],
+    ("name", "optimizer", "setting"),
+    [
+        (*pair, setting.name)
+        for pair in OPTIMIZERS_OF_PEERS
+        for setting in fields(OPTIMIZERS[pair[1]])
+    ],
 )
-def test_peers_are_given_every_knob_of_an_optimizer(
-    name: str, optimizer: str, knob: str, tmp_path: Path
+def test_peers_get_every_setting_of_an_optimizer(
+    name: str, optimizer: str, setting: str, tmp_path: Path
 ) -> None:
-    """A knob that is added to a class must reach the others, or they walk another way."""
-    usual = getattr(configure(tmp_path, f"optimizer={optimizer}").recipe.optimizer, knob)
+    """A setting that is added to a class must reach the others, or they walk another way."""
+    usual = getattr(configure(tmp_path, f"optimizer={optimizer}").recipe.optimizer, setting)
     loose = name == "jax" and optimizer in ("adam", "adamw", "adagrad")  # as above
-    overrides = (f"optimizer={optimizer}", f"optimizer.{knob}={usual / 2}")
+    overrides = (f"optimizer={optimizer}", f"optimizer.{setting}={usual / 2}")
     assert_same_walk(name, tmp_path, *overrides, tolerance=1e-6 if loose else 1e-10)
 
 

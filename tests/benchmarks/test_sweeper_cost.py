@@ -100,8 +100,8 @@ def test_an_empty_task(tmp_path: Path, show: Show) -> None:
 
 def test_uneven_tasks(tmp_path: Path, show: Show) -> None:
     rows = times(tmp_path / "ours", "hydra.sweeper.n_trials=40", "longest=2")
-    share = 100 * efficiency(rows)
-    show("tasks of 0.5 to 2 s, two workers", share, "% of the ideal", "95")
+    percent = 100 * efficiency(rows)
+    show("tasks of 0.5 to 2 s, two workers", percent, "% of the ideal", "95")
 
 
 def test_asking_late(tmp_path: Path, show: Show) -> None:
@@ -129,11 +129,11 @@ def test_asking_late(tmp_path: Path, show: Show) -> None:
         trial = store.take(None, None, "me")
         assert trial is not None
         study = store.study(sampler=factory.make(trial.number))
-        asked = optuna.trial.Trial(study, trial._trial_id)
-        _ = asked.relative_params
+        sampled = optuna.trial.Trial(study, trial._trial_id)
+        _ = sampled.relative_params
         for name in space:
             study.sampler = factory.make(trial.number, name)
-            asked.suggest_float(name, 0, 1)
+            sampled.suggest_float(name, 0, 1)
         costs.append(1000 * (time.perf_counter() - began))
         study.tell(trial.number, 1.0)
     median = sorted(costs)[len(costs) // 2]

@@ -45,10 +45,10 @@ def test_the_ui_refuses_in_one_line(
     monkeypatch.setattr(sys, "argv", ["perceptune", "ui", *arguments])
     with pytest.raises(SystemExit) as end:
         cli.main()
-    said = capfd.readouterr()
+    printed = capfd.readouterr()
     assert end.value.code == 1
-    assert len(said.err.splitlines()) == 1
-    assert complaint in said.err
+    assert len(printed.err.splitlines()) == 1
+    assert complaint in printed.err
     assert not list(tmp_path.iterdir())
 
 

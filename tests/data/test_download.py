@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -29,7 +30,7 @@ class Mirrors(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.closing = threading.Event()  # ends every stall at the test's end
         self.folder: Path | None = None  # what the good mirror serves in place of CONTENT
-        self.asked: list[str] = []
+        self.requested: list[str] = []
 
     def at(self, character: str) -> str:
         return f"http://127.0.0.1:{self.server_port}/{character}"
@@ -45,7 +46,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         _, character, name = self.path.split("/")
-        self.server.asked.append(f"{character}/{name}")
+        self.server.requested.append(f"{character}/{name}")
         getattr(self, character)(name)
 
     def head(self, status: int, size: int, **more: str) -> None:
@@ -169,7 +170,7 @@ def test_what_is_there_is_not_asked_for_again(mirrors: Mirrors, tmp_path: Path) 
     (tmp_path / ".lock").unlink(missing_ok=True)
     assert fetch(FILES, mirrors=[mirrors.at("good")], folder=tmp_path, timeout=TIMEOUT) == first
     assert not (tmp_path / ".lock").exists()  # a folder that only reads would do
-    assert mirrors.asked == ["good/a.gz", "good/b.gz"]
+    assert mirrors.requested == ["good/a.gz", "good/b.gz"]
 
 
 def test_a_file_damaged_since_is_replaced(mirrors: Mirrors, tmp_path: Path) -> None:
@@ -192,8 +193,8 @@ def test_after_a_bad_mirror_the_next_one_delivers(
     order = [mirrors.at(character), mirrors.at("good")]
     paths = fetch(FILES, mirrors=order, folder=tmp_path, timeout=TIMEOUT)
     assert paths["b.gz"].read_bytes() == CONTENT
-    # The mirror that delivered the first file is asked first for the second.
-    assert mirrors.asked[-2:] == ["good/a.gz", "good/b.gz"]
+    # The mirror that delivered the first file is tried first for the second.
+    assert mirrors.requested[-2:] == ["good/a.gz", "good/b.gz"]
 
 
 def test_after_a_mirror_that_is_down_the_next_one_delivers(
@@ -225,7 +226,7 @@ def test_a_folder_that_cannot_be_written_ends_in_one_line(mirrors: Mirrors, tmp_
     with pytest.raises(UserError, match="PERCEPTUNE_CACHE_DIR") as caught:
         fetch(FILES, mirrors=[mirrors.at("good")], folder=obstacle / "x", timeout=TIMEOUT)
     assert "\n" not in str(caught.value)
-    assert mirrors.asked == []
+    assert mirrors.requested == []
 
 
 def test_a_data_set_is_downloaded_once_and_read_from_the_cache(
@@ -242,7 +243,7 @@ def test_a_data_set_is_downloaded_once_and_read_from_the_cache(
     assert first.images.shape == (60_000, 784)
     assert first.digest == second.digest
     assert first.origin == str(private_cache.resolve() / "downloads" / "mnist")
-    assert mirrors.asked == ["lacking/train-images-idx3-ubyte.gz"] + [
+    assert mirrors.requested == ["lacking/train-images-idx3-ubyte.gz"] + [
         f"good/{file}" for file in idx.CONTENTS
     ]
 
@@ -255,10 +256,7 @@ def test_progress_is_drawn_on_a_terminal_only_and_never_on_stdout(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
-        monkeypatch.delenv(name, raising=False)
-    if terminal:
-        monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes it for a terminal
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     fetch(FILES, mirrors=[mirrors.at("good")], folder=tmp_path, timeout=TIMEOUT)
     shown = capsys.readouterr()
     assert shown.out == ""

@@ -364,12 +364,12 @@ def mark(raw: bytes, flags: int, method: int) -> bytes:
 def boast(raw: bytes) -> bytes:
     """The arrays' heads claim 90 terabytes, in as many characters as before; all checksums fit."""
     claim = b"(99999999, 99999, 9), }"
-    told = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(raw)) as modest, zipfile.ZipFile(told, "w") as boastful:
+    inflated = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(raw)) as modest, zipfile.ZipFile(inflated, "w") as boastful:
         for name in modest.namelist():
             head = b"(3, 2, 2), }".ljust(len(claim))
             boastful.writestr(name, modest.read(name).replace(head, claim))
-    return told.getvalue()
+    return inflated.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -72,10 +72,10 @@ def test_a_factor_jumps_only_where_its_row_says_so(name: str) -> None:
     distance, steepest = 1e-4, math.pi / 2 / 0.3
     jump = max(
         abs(
-            factor(CASES[name].value, EPOCHS * (share + distance))
-            - factor(CASES[name].value, EPOCHS * share)
+            factor(CASES[name].value, EPOCHS * (progress + distance))
+            - factor(CASES[name].value, EPOCHS * progress)
         )
-        for share in [number * distance for number in range(9999)]
+        for progress in [number * distance for number in range(9999)]
     )
     assert (jump > steepest * distance * 1.01) == CASES[name].jumps
 

@@ -1,4 +1,4 @@
-"""What is said of a study follows from its trials."""
+"""What a study teaches follows from its trials."""
 
 import optuna
 import pytest

@@ -66,16 +66,17 @@ def test_optuna_still_makes_the_trial_that_a_storage_has() -> None:
     assert _private.trial_id(waiting) == 0
 
 
-def test_omegaconf_still_wraps_resolvers_so_that_the_function_is_found() -> None:
+def test_omegaconf_keeps_resolvers_where_they_can_be_sent_from() -> None:
+    import cloudpickle
     from omegaconf import OmegaConf
 
     from optuna_joblib_sweeper import _private
 
-    def double(value: int) -> int:
-        return 2 * value
-
-    OmegaConf.register_new_resolver("doubled_here", double)
+    OmegaConf.register_new_resolver("doubled_here", lambda value: 2 * value)
+    sent = cloudpickle.loads(cloudpickle.dumps(_private.app_resolvers()))
+    OmegaConf.clear_resolver("doubled_here")
     try:
-        assert _private.app_resolvers()["doubled_here"] is double
+        _private.add_resolvers(sent)
+        assert OmegaConf.create({"four": "${doubled_here:2}"}).four == 4
     finally:
         OmegaConf.clear_resolver("doubled_here")

@@ -56,7 +56,7 @@ def spec_of(name: str) -> BackendSpec:
 
 
 def is_installed(package: str) -> bool:
-    """Whether a package is installed; it is found without being imported."""
+    """True for a package that is installed; it is found without being imported."""
     return find_spec(_MODULES.get(package, package)) is not None
 
 

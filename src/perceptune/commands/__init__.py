@@ -1,1 +1,1 @@
-"""What the commands beside `train` do; `cli` finds them."""
+"""The commands, a module for each; `cli` lists them."""

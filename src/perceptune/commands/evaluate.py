@@ -81,7 +81,7 @@ def _predict(config: Config, found: Sequence[SavedNetwork], names: Sequence[str]
 def _refuse_trained_on(
     digest: str, split_seed: int, found: Sequence[SavedNetwork], names: Sequence[str]
 ) -> None:
-    """Where the test part is drawn from the data, another draw holds training samples."""
+    """Refuse a split that would test a network on its own training samples."""
     for network, name in zip(found, names, strict=True):
         own = network.metadata.get("data", {})
         if own.get("digest") == digest and own.get("split_seed") != split_seed:

@@ -36,9 +36,11 @@ def _software() -> list[tuple[str, str]]:
 
 
 def _hardware() -> list[tuple[str, str]]:
+    from joblib import cpu_count
+
     blas = ownership.blas()
     rows = [
-        ("cores", str(len(os.sched_getaffinity(0)) if _has_affinity() else os.cpu_count())),
+        ("cores", str(cpu_count())),
         ("BLAS", f"{blas['library']} {blas['version']}, {blas['threads']} threads"),
         ("kernel", str(blas["kernel"])),
     ]
@@ -51,10 +53,6 @@ def _hardware() -> list[tuple[str, str]]:
             text += f": without it the kernel would be {free}, which may be twice as fast; unset it"
         rows.append(("warning", text))
     return rows
-
-
-def _has_affinity() -> bool:
-    return hasattr(os, "sched_getaffinity")
 
 
 def _kernel_without(pins: dict[str, str]) -> str:

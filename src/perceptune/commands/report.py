@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optuna_joblib_sweeper.mlflow_runs import sqlite_file
+from optuna_joblib_sweeper.paths import sqlite_file
 from perceptune.reports.page import published
 from perceptune.terminal import Parser, print_table
 from perceptune.tracking.store import default_uri

@@ -3,12 +3,14 @@
 Its functions run in the processes of a multirun as well.
 """
 
+import math
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -38,12 +40,9 @@ def main(arguments: list[str]) -> None:
         UserError: whatever the user can mend.
     """
     run = app.hydra_app("train", arguments, _job)
-    with MultirunParent.held, deaf_children() if _is_multirun(arguments) else nullcontext():
+    many = {"-m", "--multirun"} & set(arguments)
+    with MultirunParent.held, deaf_children() if many else nullcontext():
         run()
-
-
-def _is_multirun(arguments: list[str]) -> bool:
-    return bool({"-m", "--multirun"} & set(arguments))
 
 
 class MultirunParent(Callback):
@@ -107,7 +106,7 @@ def _job(composed: "DictConfig") -> Any:
     elif not trial:
         name = " ".join(overrides) or "defaults"
         print(terminal.one_line(name, result.metrics, result.run.id), flush=True)
-    return result.objective(config.objectives)
+    return _objective(config, [result])
 
 
 def _train(
@@ -129,7 +128,7 @@ def _train_seeds(
 ) -> Any:
     """Several seeds below a parent of their own; without `n_jobs` below that of the multirun."""
     from perceptune import seeds
-    from perceptune.runs.run import name_of, objective_of
+    from perceptune.runs.run import name_of
 
     with ExitStack() as own:
         if n_jobs is not None:
@@ -142,7 +141,16 @@ def _train_seeds(
         results = seeds.train_seeds(
             config, overrides, folder, partial(_train, tags=tags), n_jobs or 1, _print_seed
         )
-    return objective_of([result.metrics for result in results], config.objectives)
+    return _objective(config, results)
+
+
+def _objective(config: Config, results: Sequence["Result"]) -> Any:
+    """The means over the results as Hydra's sweeper takes them: one number or a tuple."""
+    means = [
+        fmean(result.metrics.get(name, math.nan) for result in results)
+        for name in config.objectives
+    ]
+    return means[0] if len(means) == 1 else tuple(means)
 
 
 def _print_seed(seed: int, result: "Result") -> None:

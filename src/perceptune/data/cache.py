@@ -23,6 +23,7 @@ from perceptune.data.files import reason
 
 FORMAT = 1  # raise it when the decoded arrays or the layout of an entry change
 META = "meta.json"
+_FACTS = ("name", "shape", "classes", "pixel_max", "digest")  # of a data set, beside its arrays
 
 log = logging.getLogger(__name__)
 
@@ -109,14 +110,8 @@ def _write(entry: Path, dataset: Dataset) -> None:
 
 
 def _meta(dataset: Dataset, folder: Path) -> dict[str, Any]:
-    return {
-        "name": dataset.name,
-        "shape": dataset.shape,
-        "classes": dataset.classes,
-        "pixel_max": dataset.pixel_max,
-        "digest": dataset.digest,
-        "bytes": {file.name: file.stat().st_size for file in folder.glob("*.npy")},
-    }
+    sizes = {file.name: file.stat().st_size for file in folder.glob("*.npy")}
+    return {name: getattr(dataset, name) for name in _FACTS} | {"bytes": sizes}
 
 
 def _read(entry: Path, origin: str) -> Dataset | None:
@@ -145,15 +140,6 @@ def _open(entry: Path) -> Dataset:
             expected = (len(arrays[labels]), height * width)
             if arrays[images].shape != expected or arrays[images].dtype != np.uint8:
                 raise ValueError(f"{images} has shape {arrays[images].shape}, expected {expected}")
-    return Dataset(
-        name=meta["name"],
-        images=arrays["images"],
-        labels=arrays["labels"],
-        test_images=arrays.get("test_images"),
-        test_labels=arrays.get("test_labels"),
-        shape=(height, width),
-        classes=tuple(meta["classes"]),
-        pixel_max=meta["pixel_max"],
-        digest=meta["digest"],
-        origin="",
-    )
+    facts = {name: meta[name] for name in _FACTS}
+    facts |= {"shape": (height, width), "classes": tuple(meta["classes"])}
+    return Dataset(**{**dict.fromkeys(ARRAYS), **arrays, **facts}, origin="")

@@ -1,18 +1,16 @@
 """Downloads: each file from the first mirror that delivers it whole, checked by its SHA-256.
 
 Knows neither the content of the files nor any data set. Processes that download into one folder
-wait for one another by a `filelock`, as in `cache`; `rich` draws the progress, because pooch would
-need tqdm for it, which is no dependency.
+wait for one another by a `filelock`, as in `cache`; tqdm is what pooch draws its progress with.
 """
 
 import errno
 import logging
-import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
+from typing import Any
 
 from perceptune.data.files import fingerprint, reason
 from perceptune.errors import UserError
@@ -88,7 +86,7 @@ def _fetch_one(name: str, sha256: str, ranked: list[str], folder: Path, timeout:
     for mirror in tuple(ranked):
         url = f"{mirror.rstrip('/')}/{name}"
         try:
-            with _Meter(name, timeout) as meter:
+            with _meter(name, timeout) as meter:
                 pooch.retrieve(
                     url,
                     known_hash=f"sha256:{sha256}",
@@ -133,70 +131,26 @@ def _why(error: Exception, timeout: float) -> str:
     return f"{type(error).__name__}, {reason(error)[:120]}"
 
 
-class _Meter:
-    """A progress bar for pooch (with tqdm's interface), drawn by rich on a terminal.
+def _meter(name: str, timeout: float) -> Any:
+    """A progress bar for pooch, drawn on a terminal, that also ends stalled downloads.
 
-    It also ends stalled downloads: a read timeout alone never ends a mirror that sends a byte now
-    and then.
+    A read timeout alone never ends a mirror that sends a byte now and then.
     """
+    from tqdm import tqdm
 
-    def __init__(self, name: str, timeout: float) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-        from rich.progress import TimeRemainingColumn as TimeLeft
+    class Meter(tqdm):  # type: ignore[misc]
+        received, started = 0.0, 0.0
 
-        console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TimeLeft(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._task = self._progress.add_task(name, total=None)
-        self._timeout = timeout
-        self._received = 0
-        self._started = math.inf
-        self._total = 0
+        def __bool__(self) -> bool:
+            return True  # pooch asks; without a total tqdm has no answer
 
-    @property
-    def total(self) -> int:
-        """Bytes that the response's head announces; 0 if it does not."""
-        return self._total
+        def update(self, n: float | None = 1) -> None:
+            """Add `n` bytes; called by pooch."""
+            self.started = self.started or time.monotonic()
+            self.received += n or 0
+            seconds = time.monotonic() - self.started
+            if seconds > timeout and self.received < seconds * SLOWEST_BYTES_PER_SECOND:
+                raise TimeoutError(errno.ETIMEDOUT, "timed out")
+            super().update(n)
 
-    @total.setter
-    def total(self, count: int) -> None:
-        self._total = count
-        self._started = time.monotonic()  # the head has arrived: bytes should follow
-
-    def __enter__(self) -> "_Meter":
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
-
-    def update(self, count: int) -> None:
-        """Add `count` bytes.
-
-        Raises:
-            TimeoutError: slower than `SLOWEST_BYTES_PER_SECOND` for longer than the timeout.
-        """
-        self._received += count
-        seconds = time.monotonic() - self._started
-        if seconds > self._timeout and self._received < seconds * SLOWEST_BYTES_PER_SECOND:
-            raise TimeoutError(errno.ETIMEDOUT, "timed out")
-        self._progress.update(self._task, completed=self._received, total=self._total or None)
-
-    def reset(self) -> None:
-        """Start again at 0, as pooch does just before it reports the total."""
-        self._received, self._started = 0, math.inf
-
-    def close(self) -> None:
-        """Do nothing: the bar ends with the `with` block."""
+    return Meter(desc=name, unit="B", unit_scale=True, disable=None)  # None: off a terminal

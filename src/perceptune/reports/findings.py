@@ -22,7 +22,7 @@ _MINOR = 0.05  # fractions below it are named together
 
 @dataclass(frozen=True)
 class Epochs:
-    """How much was trained.
+    """The epochs that a study trained.
 
     Attributes:
         trained: epochs of all finished trials.
@@ -48,7 +48,7 @@ def planned_epochs(result: SweepResult, trial: TrialResult) -> int | None:
 def trained_epochs(study: TrackedStudy, trial: TrialResult) -> int | None:
     """Epochs that a trial trained; None if neither its reports nor its run tell.
 
-    With several objectives trials report nothing, so the run's history is asked.
+    With several objectives trials report nothing, so the run's history is read.
     """
     if trial.reports:
         return max(trial.reports)
@@ -71,7 +71,7 @@ def count_epochs(study: TrackedStudy) -> Epochs | None:
 
 
 def words_on(parameter: "SweptParameter", result: SweepResult) -> str:
-    """Where the best complete trials of one objective lie on a parameter."""
+    """The range of a parameter in which the best complete trials lie."""
     ranked = [trial for trial in result.ranked() if parameter.name in trial.params]
     if parameter.choices is not None:
         return _medians(parameter.name, ranked, result.directions[0] == "maximize")

@@ -1,4 +1,4 @@
-"""What `tracking.diagnostics=true` records of a training: numbers by epoch and layer, a figure."""
+"""Records of `tracking.diagnostics=true`: numbers by epoch and layer, and a figure."""
 
 from pathlib import Path
 

@@ -31,7 +31,7 @@ def run_epochs(
     Args:
         trainings: one, or several that differ by their seeds alone.
         run: records the metrics of each epoch, of several trainings the means.
-        trial: is told the objective after each epoch, and may stop all of them.
+        trial: receives the objective after each epoch, and may stop all of them.
         observe: see `Observer`.
         epochs: how a training proceeds; by default `nn.fit`.
 
@@ -92,5 +92,5 @@ def _is_pruned(trial: CurrentTrial, value: float | None, epoch: int) -> bool:
 
 
 def _is_due(last: float, interval: float | None) -> bool:
-    """Whether `interval` seconds have passed since the last checkpoint; None: never one."""
+    """True once `interval` seconds have passed since the last checkpoint; None means never."""
     return interval is not None and time.monotonic() - last >= interval

@@ -30,7 +30,7 @@ _UNITS = 64  # first-layer units in a figure
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a network, or the mean of several, predicts for a part of the data.
+    """Predictions of a network, or of the mean of several, for a part of the data.
 
     Attributes:
         part: its name, `test` or `validation`.
@@ -63,7 +63,7 @@ class Predictions:
         return cls.of(name, part, data, network.probabilities(theta, part.images[part.rows]))
 
     def scores(self) -> Scores:
-        """How good they are."""
+        """Loss, confusion matrix, and scores by class."""
         return score(self.labels, self.probabilities)
 
     def metrics(self, prefix: str) -> dict[str, float]:
@@ -133,7 +133,7 @@ def example(parts: Split) -> Array:
 
 
 def metadata(training: Training) -> dict[str, Any]:
-    """What a network's file holds beside its weights: enough to use it on new images."""
+    """The contents of a network's file beside its weights: enough to use it on new images."""
     data = training.data
     return {
         "shape": data.shape,

@@ -3,12 +3,10 @@
 Read `train` first. The epochs are in `loop`, the end of a run in `results`.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 
 from optuna_joblib_sweeper import CurrentTrial
 from perceptune import terminal
@@ -49,18 +47,6 @@ class Result:
     best_epoch: int
     epochs: int
     history: Sequence[Mapping[str, float]]
-
-    def objective(self, names: Sequence[str]) -> float | tuple[float, ...]:
-        """The values of the metrics `names`, as a sweeper takes them."""
-        return objective_of([self.metrics], names)
-
-
-def objective_of(
-    metrics: Sequence[Mapping[str, float]], names: Sequence[str]
-) -> float | tuple[float, ...]:
-    """The means over `metrics` of those called `names`: a number for one name, else a tuple."""
-    means = tuple(fmean(each.get(name, math.nan) for each in metrics) for name in names)
-    return means[0] if len(means) == 1 else means
 
 
 def train(

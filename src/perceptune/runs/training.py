@@ -75,12 +75,12 @@ class Training:
 
     @property
     def ended(self) -> bool:
-        """Whether all epochs are done, or patience has run out."""
+        """True when all epochs are done, or patience has run out."""
         return self.impatient or self.state.epoch >= self.config.recipe.epochs
 
     @property
     def impatient(self) -> bool:
-        """Whether validation accuracy has not improved for as long as patience allows."""
+        """True when validation accuracy has not improved for as long as patience allows."""
         patience = self.config.policy.patience
         return patience is not None and self.best.age >= patience
 

@@ -36,7 +36,7 @@ _PACKAGE = Path(perceptune.__file__).parent
 
 @dataclass(frozen=True)
 class Registration:
-    """How a model goes into the registry.
+    """A model's entry in the registry.
 
     Attributes:
         name: the registered model's.

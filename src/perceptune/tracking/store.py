@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optuna_joblib_sweeper import mlflow_runs
+from optuna_joblib_sweeper.paths import sqlite_file
 from perceptune.errors import StoreError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def default_uri() -> str:
 
 def artifacts_beside(uri: str) -> str | None:
     """The URI of a local store's artifacts; MLflow's default depends on the current folder."""
-    local = mlflow_runs.sqlite_file(uri)
+    local = sqlite_file(uri)
     return (local.parent / "artifacts").as_uri() if local else None
 
 
@@ -49,7 +50,7 @@ def refuse_absent(uri: str) -> None:
     Raises:
         StoreError: it is a local file that does not exist.
     """
-    local = mlflow_runs.sqlite_file(uri)
+    local = sqlite_file(uri)
     if local is not None and not local.exists():
         raise StoreError(f"no store {local} yet; the first `perceptune train` makes it")
 
@@ -68,7 +69,7 @@ def client_to_read(uri: str) -> "MlflowClient":
         StoreError: there is no such store, or it cannot be opened.
     """
     refuse_absent(uri)
-    local = mlflow_runs.sqlite_file(uri)
+    local = sqlite_file(uri)
     with errors_of(uri):
         if local is not None:
             mlflow_runs.refuse_broken(local)
@@ -106,7 +107,7 @@ def contents(uri: str) -> str:
     Raises:
         StoreError: the store cannot be read.
     """
-    local = mlflow_runs.sqlite_file(uri)
+    local = sqlite_file(uri)
     if local and not local.exists():
         return "none yet; the first `perceptune train` makes the store"
     counts = []

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
@@ -97,82 +98,74 @@ def task_part(config: DictConfig) -> DictConfig:
     return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
-def check_space(composer: Composer, space: Space, check: Callable[..., Any] | None) -> DictConfig:
-    """Compose what the space will ask for, one value at a time, before anything is created.
+@dataclass(frozen=True)
+class SpaceCheck:
+    """Composes what a space will ask for, before anything is created; `check` is the app's own."""
 
-    Returns:
-        The config with each parameter at its first value.
+    composer: Composer
+    space: Space
+    check: Callable[..., Any] | None
 
-    Raises:
-        SweepError: a value that the app's config, or `check`, refuses, naming the parameter.
-    """
-    bases = []
-    for varied, chosen in space.probes():
-        # The first probe has all first values; a fault in it is blamed on what causes it below.
+    def compose_all(self) -> DictConfig:
+        """Compose the space, one value at a time.
+
+        Returns:
+            The config with each parameter at its first value.
+
+        Raises:
+            SweepError: a value that the app's config, or `check`, refuses, naming the parameter.
+        """
+        bases = []
+        for varied, chosen in self.space.probes():
+            # The first probe has all first values; a fault in it is blamed on what causes it.
+            try:
+                bases.append(self._compose(chosen))
+            except Exception as error:
+                raise self._refusal(varied or self._culprit(chosen), chosen, error) from None
+        return bases[0]
+
+    def try_custom(self, suggest_more: Callable[..., Any]) -> None:
+        """Let the app's own function suggest for one trial that nobody keeps, and compose that.
+
+        Raises:
+            SweepError: the function fails, or what it suggests is refused.
+        """
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        _, first = next(self.space.probes())
+        study.enqueue_trial(first)
+        trial = study.ask()
+        for parameter in self.space.parameters:
+            if parameter.key in first:
+                parameter.suggest(trial)
         try:
-            bases.append(_checked(composer, space.overrides(chosen), check))
+            suggest_more(self.composer.config, trial)
+            self._compose(trial.params)
         except Exception as error:
-            culprit = varied or _culprit(composer, space, chosen, check)
-            raise SweepError(_refusal(culprit, space, chosen, error)) from None
-    return bases[0]
+            raise SweepError(f"hydra.sweeper.custom_search_space: {reason_of(error)}") from None
 
+    def _compose(self, chosen: Mapping[str, Any]) -> DictConfig:
+        composed = self.composer.compose(self.space.overrides(chosen))
+        if self.check is not None:
+            self.check(task_part(composed))
+        return composed
 
-def _checked(
-    composer: Composer, overrides: Sequence[str], check: Callable[..., Any] | None
-) -> DictConfig:
-    composed = composer.compose(overrides)
-    if check is not None:
-        check(task_part(composed))
-    return composed
+    def _culprit(self, chosen: Mapping[str, Any]) -> str | None:
+        """The first parameter whose override breaks the config; None if the fixed part does."""
+        some: dict[str, Any] = {}
+        for key in (None, *chosen):
+            some |= {} if key is None else {key: chosen[key]}
+            try:
+                self._compose(some)
+            except Exception:
+                return key
+        return None
 
-
-def check_custom_space(
-    composer: Composer,
-    space: Space,
-    suggest_more: Callable[..., Any],
-    check: Callable[..., Any] | None,
-) -> None:
-    """Let the app's own function suggest for one trial that nobody keeps, and compose that.
-
-    Raises:
-        SweepError: the function fails, or what it suggests is refused.
-    """
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    _, first = next(space.probes())
-    study.enqueue_trial(first)
-    trial = study.ask()
-    for parameter in space.parameters:
-        if parameter.key in first:
-            parameter.suggest(trial)
-    try:
-        suggest_more(composer.config, trial)
-        _checked(composer, space.overrides(trial.params), check)
-    except Exception as error:
-        raise SweepError(f"hydra.sweeper.custom_search_space: {reason_of(error)}") from None
-
-
-def _culprit(
-    composer: Composer,
-    space: Space,
-    chosen: Mapping[str, Any],
-    check: Callable[..., Any] | None,
-) -> str | None:
-    """The first parameter whose override breaks the config; None if the fixed part does."""
-    for count in range(len(chosen) + 1):
-        some = dict(list(chosen.items())[:count])
-        try:
-            _checked(composer, space.overrides(some), check)
-        except Exception:
-            return list(some)[-1] if some else None
-    return None
-
-
-def _refusal(culprit: str | None, space: Space, chosen: Mapping[str, Any], error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    if culprit is None or culprit not in chosen:
-        return "\n".join(lines)
-    override = space.overrides({culprit: chosen[culprit]})[0]
-    return f"{override}: {' '.join(lines[:2])}; correct {culprit} in the space"
+    def _refusal(self, culprit: str | None, chosen: Mapping[str, Any], error: Any) -> SweepError:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        if culprit is None or culprit not in chosen:
+            return SweepError("\n".join(lines))
+        override = self.space.overrides({culprit: chosen[culprit]})[0]
+        return SweepError(f"{override}: {' '.join(lines[:2])}; correct {culprit} in the space")
 
 
 def _silence_console(config: DictConfig) -> None:

@@ -11,13 +11,14 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
 
-from optuna_joblib_sweeper._fingerprint import Fingerprint
-from optuna_joblib_sweeper._job import Confirmation, Job
+from optuna_joblib_sweeper._job import Confirmation, StudyPlan
 from optuna_joblib_sweeper._space import Parameter, Space
 from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper.errors import SweepError
 from optuna_joblib_sweeper.result import TrialResult
 from optuna_joblib_sweeper.settings import ConfirmSettings
+
+_GRID = {"_target_": "optuna.samplers.GridSampler"}
 
 
 def fresh_seeds(settings: ConfirmSettings, config: DictConfig) -> tuple[int, ...]:
@@ -26,11 +27,10 @@ def fresh_seeds(settings: ConfirmSettings, config: DictConfig) -> tuple[int, ...
     Raises:
         SweepError: the config has no whole number under the seed's key.
     """
-    used = OmegaConf.select(config, settings.key)
+    key, used = settings.key, OmegaConf.select(config, settings.key)
     if not isinstance(used, int):
         raise SweepError(
-            f"hydra.sweeper.confirm.key={settings.key} must be a whole number in the config, "
-            f"got {used!r}"
+            f"hydra.sweeper.confirm.key={key} must be a whole number in the config, got {used!r}"
         )
     if isinstance(settings.seeds, int):
         first = used + settings.skip
@@ -38,39 +38,31 @@ def fresh_seeds(settings: ConfirmSettings, config: DictConfig) -> tuple[int, ...
     return tuple(settings.seeds)
 
 
-def confirmation_job(job: Job, candidates: Sequence[TrialResult], seeds: Sequence[int]) -> Job:
-    """The job that repeats each candidate with each seed."""
-    numbers = [trial.number for trial in candidates]
+def confirmation_plan(plan: StudyPlan, candidates: Sequence[TrialResult]) -> StudyPlan:
+    """The study that repeats each candidate with each seed, beside the one that it confirms."""
+    axes = {"trial": [trial.number for trial in candidates], "seed": list(plan.confirm_seeds)}
     space = Space(
         tuple(
-            Parameter(key, CategoricalDistribution(list(values)), tuple(values))
-            for key, values in (("trial", numbers), ("seed", seeds))
+            Parameter(key, CategoricalDistribution(values), tuple(values))
+            for key, values in axes.items()
         )
     )
-    settings = replace(
-        job.settings,
-        sampler={"_target_": "optuna.samplers.GridSampler"},
-        timeout=None,
-        target=None,
-        patience=None,
-    )
-    what = hashlib.sha256(repr((numbers, tuple(seeds))).encode()).hexdigest()[:8]
+    written = repr((axes["trial"], plan.confirm_seeds))
+    name = f"{plan.paths.study_name}-confirm-{hashlib.sha256(written.encode()).hexdigest()[:8]}"
     return replace(
-        job,
-        settings=settings,
+        plan,
+        settings=replace(
+            plan.settings, sampler=_GRID, n_trials=None, timeout=None, target=None, patience=None
+        ),
         space=space,
-        paths=job.paths.confirmation(f"{job.paths.study_name}-confirm-{what}"),
-        budget=len(numbers) * len(seeds),
+        paths=plan.paths.confirmation(name),
+        fingerprint=replace(plan.fingerprint, space=str(space), grid=True),
+        points=len(candidates) * len(plan.confirm_seeds),
         custom_search_space=None,
         confirmation=Confirmation(
-            {trial.number: trial.overrides for trial in candidates}, job.settings.confirm.key
+            {trial.number: trial.overrides for trial in candidates}, plan.settings.confirm.key
         ),
     )
-
-
-def open_store(job: Job, fingerprint: Fingerprint) -> StudyStore:
-    """The confirmation's own study, beside the one that it confirms."""
-    return StudyStore.open(job.paths, replace(fingerprint, space=str(job.space), grid=True))
 
 
 def confirmed_values(store: StudyStore) -> dict[str, list[float]]:

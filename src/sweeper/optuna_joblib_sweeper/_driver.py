@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -13,18 +13,15 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from optuna_joblib_sweeper import _outputs, _private
+from optuna_joblib_sweeper import _confirm, _outputs, _plan, _private
 from optuna_joblib_sweeper._compose import task_part
-from optuna_joblib_sweeper._confirm import confirmation_job, confirmed_values, open_store
 from optuna_joblib_sweeper._engine import Engine
-from optuna_joblib_sweeper._job import Job, Outcome
-from optuna_joblib_sweeper._plan import SweepPlan, make_plan
+from optuna_joblib_sweeper._job import Job, Outcome, StudyPlan
 from optuna_joblib_sweeper._progress import Display
 from optuna_joblib_sweeper._record import swept_parameter
 from optuna_joblib_sweeper._storage import mend, sole_driver
 from optuna_joblib_sweeper._study import StudyStore
-from optuna_joblib_sweeper._tally import Tally
-from optuna_joblib_sweeper.errors import Interrupted, SweepError
+from optuna_joblib_sweeper.errors import Interrupted, SweepError, reason_of
 from optuna_joblib_sweeper.processes import descendants, identity
 from optuna_joblib_sweeper.result import SweepResult, TrialResult
 from optuna_joblib_sweeper.settings import class_name
@@ -49,14 +46,15 @@ def run_sweep(
     """
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    plan = make_plan(context, config, raw_settings, arguments)
-    console = Console(highlight=False)
-    console.print(plan.announcement(), markup=False, soft_wrap=True)
+    plan, hooks = _plan.make_plan(context, config, raw_settings, arguments)
+    sweep = Sweep(plan, hooks, task_function)
+    sweep.print(_plan.announcement(plan))
     if plan.settings.dry_run:
         return
     try:
         with sole_driver(plan.paths), signals_interrupt():
-            Sweep(plan, task_function, config, console).run()
+            sweep.open(config)
+            sweep.run()
     except Interrupted as interruption:
         raise SystemExit(interruption.exit_code) from None
 
@@ -64,18 +62,27 @@ def run_sweep(
 class Sweep:
     """One start of one study."""
 
+    store: StudyStore
+    parent: "ParentRun | None" = None
+
     def __init__(
-        self,
-        plan: SweepPlan,
-        task_function: Callable[..., Any],
-        config: DictConfig,
-        console: Console,
+        self, plan: StudyPlan, hooks: Mapping[str, _plan.Hook], task_function: Callable[..., Any]
     ) -> None:
-        """Create or resume the study, and record how this start was configured."""
+        """Nothing is created yet."""
         self.plan = plan
-        self.console = console
+        self.hooks = hooks
+        self.task_function = task_function
+        self.console = Console(highlight=False)
         self.keep = descendants()
-        mend(plan.paths.journal)
+
+    def print(self, line: str) -> None:
+        """Print a line as it is, however long."""
+        self.console.print(line, markup=False, soft_wrap=True)
+
+    def open(self, config: DictConfig) -> None:
+        """Create or resume the study, and record how this start was configured."""
+        plan, settings = self.plan, self.plan.settings
+        mend(plan.paths)
         try:
             plan.paths.sweep_dir.mkdir(parents=True, exist_ok=True)
             OmegaConf.save(config, plan.paths.composed)
@@ -83,80 +90,64 @@ class Sweep:
             folder = plan.paths.sweep_dir
             raise SweepError(f"hydra.sweep.dir={folder} can't be used: {error}") from None
         self.store = StudyStore.open(plan.paths, plan.fingerprint)
-        self._record_start()
-        self.parent: ParentRun | None = None
-        self.task_function = task_function
-        self.tally = Tally(plan.settings, plan.budget, self.store.trials())
-
-    def _record_start(self) -> None:
-        settings = self.plan.settings
-        parameters = [
-            swept_parameter(one.key, one.distribution, one.values)
-            for one in self.plan.space.parameters
-        ]
+        self.plan = replace(plan, paths=self.store.paths)
         self.store.set_record(
-            parameters=[asdict(parameter) for parameter in parameters],
+            parameters=[
+                asdict(swept_parameter(one.key, one.distribution, one.values))
+                for one in plan.space.parameters
+            ],
             objectives=list(settings.objectives),
             sampler=class_name(settings.sampler),
             pruner=class_name(settings.pruner),
             seed=settings.seed,
-            n_trials=self.plan.budget,
+            n_trials=plan.budget,
             n_jobs=settings.n_jobs,
         )
 
     def run(self) -> None:
         """Trials, confirmation, results, and the app's own hook."""
         with self._tracked():
-            engine = self._engine(self._job(), self.store, self.tally)
-            engine.recover()
-            if self.parent is not None:
-                self.parent.close_children()
-            reason = self._run_trials(engine, self.store.name)
+            reason = self._run_trials(self.plan, self.store, self.store.name)
             if reason:
-                self._print(f"Stopped: {reason}.")
-            self._finish(engine.job)
-
-    def _print(self, line: str) -> None:
-        self.console.print(line, markup=False, soft_wrap=True)
+                self.print(f"Stopped: {reason}.")
+            result = self.store.result()
+            if not result.winners:
+                self._refuse_empty(result)
+            if self.plan.settings.confirm.top:
+                self._confirm(result.ranked()[: self.plan.settings.confirm.top])
+            self._write(self.store.result().winners[0])
+            self._complete(self.store.result())
 
     @contextmanager
     def _tracked(self) -> Iterator[None]:
         """Hold the parent run open, and close it with what really happened."""
+        status, reason = "FINISHED", None
         try:
             with interrupts_wait():
                 self._open_parent()
             yield
         except BaseException as error:
+            status = "KILLED" if isinstance(error, Interrupted) else "FAILED"
+            reason = reason_of(error)
+            raise
+        finally:
             if self.parent is not None:
                 self.parent.close_children()
-                status = "KILLED" if isinstance(error, Interrupted) else "FAILED"
-                self.parent.close(status, f"{type(error).__name__}: {error}".splitlines()[0])
-            raise
-        if self.parent is not None:
-            self.parent.close("FINISHED")
+                self.parent.close(status, reason)
 
     def _open_parent(self) -> None:
-        plan = self.plan
-        if plan.settings.mlflow.enabled:
+        if self.plan.settings.mlflow.enabled:
             # MLflow takes seconds to import, so only who tracks waits for it.
             from optuna_joblib_sweeper._mlflow import ParentRun
 
-            prepare = plan.hooks.mlflow_prepare
-            self.parent = ParentRun.open(plan.settings, self.store, prepare, plan.points)
+            self.parent = ParentRun.open(self.plan, self.store, self.hooks["mlflow.prepare"])
 
-    def _job(self) -> Job:
-        plan = self.plan
+    def _job(self, plan: StudyPlan) -> Job:
         return Job(
-            composer=plan.composer,
+            plan=plan,
             task_function=self.task_function,
             singletons=Singleton.get_state(),
             resolvers=_private.app_resolvers(),
-            settings=plan.settings,
-            space=plan.space,
-            paths=self.store.paths,
-            budget=plan.budget,
-            custom_search_space=plan.hooks.custom_search_space,
-            confirmation=None,
             tracking=self.parent.link if self.parent else None,
             driver=identity(),
             # Elsewhere the workers belong to a cluster, and outlive a driver by right.
@@ -164,14 +155,26 @@ class Sweep:
             quiet=self.console.is_terminal,
         )
 
-    def _engine(self, job: Job, store: StudyStore, tally: Tally) -> Engine:
-        return Engine(store, job, tally, self._observe, self.keep)
+    def _run_trials(self, plan: StudyPlan, store: StudyStore, title: str) -> str | None:
+        """Run a study behind a progress bar; after an interruption nothing is left running.
 
-    def _run_trials(self, engine: Engine, title: str) -> str | None:
-        """Run an engine behind a progress bar; after an interruption nothing is left running."""
-        self.display = Display(title, engine.tally, engine.job.settings.n_jobs, self.console)
+        Returns:
+            Why it stopped before the end of the budget, if it did.
+        """
+        engine = Engine(store, self._job(plan), self.keep)
+        display = Display(title, engine.tally, plan.settings.n_jobs, self.console)
+
+        def observe(outcome: Outcome) -> None:
+            display.update(outcome)
+            if self.parent is not None and store is self.store:
+                self.parent.observe(engine.tally)
+
+        engine.observe = observe
         try:
-            with self.display.shown():
+            with display.shown():
+                engine.recover()
+                if self.parent is not None and store is self.store:
+                    self.parent.close_children()
                 return engine.run()
         except SweepError:
             raise  # the trials came to their ends
@@ -184,82 +187,54 @@ class Sweep:
     def _print_interruption(self, finished: int, title: str) -> None:
         how = "run the same command to resume"
         if not self.plan.settings.study_name:
-            storage = self.store.paths.storage
-            how = (
-                f"resume with hydra.sweeper.study_name={self.store.name} "
-                f"hydra.sweeper.storage={storage}"
-            )
-        self._print(f"Interrupted: {finished} trials of {title} are finished; {how}.")
+            study, storage = self.store.name, self.store.paths.storage
+            how = f"resume with hydra.sweeper.study_name={study} hydra.sweeper.storage={storage}"
+        self.print(f"Interrupted: {finished} trials of {title} are finished; {how}.")
 
-    def _observe(self, outcome: Outcome) -> None:
-        self.display.update(outcome)
-        if self.parent is not None and self.display.tally is self.tally:
-            self.parent.observe(self.tally)
-
-    def _finish(self, job: Job) -> None:
-        failure = self.tally.too_many_failures()
-        if failure:
-            raise SweepError(failure)
-        result = self.store.result()
-        if not result.winners:
-            if self.parent is not None:
-                self.parent.log_result(result, None, plots=False)
-            counts = {state.name.lower(): n for state, n in self.tally.counts.items() if n}
-            raise SweepError(
-                f"study {self.store.name} has no complete trial: {counts or 'none ran'}; each "
-                f"failed trial keeps its reason, see the log in {self.plan.paths.sweep_dir}"
-            )
-        if self.plan.settings.confirm.top:
-            self._confirm(job, result.ranked()[: self.plan.settings.confirm.top])
-        winner = self.store.result().winners[0]
-        self._write_winner(winner)
-        result = self.store.result()
-        self._write_results(result)
+    def _refuse_empty(self, result: SweepResult) -> None:
         if self.parent is not None:
-            config = task_part(self.plan.composer.compose(winner.overrides))
-            plots = self.plan.settings.mlflow.plots
-            self.parent.log_result(result, OmegaConf.to_yaml(config), plots)
-        self._complete(result)
+            self.parent.log_result(result, None, plots=False)
+        states = ("pruned", "fail")
+        counts = {state: len(result.of(state)) for state in states if result.of(state)}
+        raise SweepError(
+            f"study {result.name} has no complete trial: {counts or 'none ran'}; each failed trial "
+            f"keeps its reason, see the log in {self.plan.paths.sweep_dir}"
+        )
 
-    def _confirm(self, job: Job, candidates: Sequence[TrialResult]) -> None:
+    def _confirm(self, candidates: Sequence[TrialResult]) -> None:
         """Train the candidates again with fresh seeds, and print how much luck there was."""
-        repeat = confirmation_job(job, candidates, self.plan.confirm_seeds)
-        store = open_store(repeat, self.plan.fingerprint)
-        tally = Tally(repeat.settings, repeat.budget, store.trials())
-        engine = self._engine(repeat, store, tally)
-        engine.recover()
-        self._run_trials(engine, "confirming")
-        self.store.set_record(confirmed=confirmed_values(store))
+        plan = _confirm.confirmation_plan(self.plan, candidates)
+        store = StudyStore.open(plan.paths, plan.fingerprint)
+        self._run_trials(plan, store, "confirming")
+        self.store.set_record(confirmed=_confirm.confirmed_values(store))
         winner = self.store.result().winners[0]
-        mean = winner.confirmed_mean
+        mean, value, seeds = winner.confirmed_mean, winner.values[0], len(winner.confirmed)
         if mean is not None:
-            value, seeds = winner.values[0], len(winner.confirmed)
-            self._print(
+            self.print(
                 f"Confirmed: trial {winner.number} with {value:.6g} in the sweep, "
                 f"{mean:.6g} in the mean of {seeds} fresh seeds ({mean - value:+.2g})."
             )
 
-    def _write_winner(self, winner: TrialResult) -> None:
-        paths, plan = self.plan.paths, self.plan
-        command, overlay = _outputs.winner_files(
-            paths, plan.composer, winner, plan.settings.command
-        )
-        paths.overlay.parent.mkdir(parents=True, exist_ok=True)
-        paths.overlay.write_text(overlay)
+    def _write(self, winner: TrialResult) -> None:
+        """The winner's overlay, the results file, the table, the parent run."""
+        plan, settings = self.plan, self.plan.settings
+        command, overlay = _outputs.winner_files(plan, winner)
+        plan.paths.overlay.parent.mkdir(parents=True, exist_ok=True)
+        plan.paths.overlay.write_text(overlay)
         self.store.set_record(winner_command=command, winner_overlay=overlay)
-
-    def _write_results(self, result: SweepResult) -> None:
-        paths = self.plan.paths
-        OmegaConf.save(OmegaConf.create(_outputs.results(result)), paths.results)
+        result = self.store.result()
+        OmegaConf.save(OmegaConf.create(_outputs.results(result)), plan.paths.results)
         _outputs.print_table(self.console, result)
-        self._print(f"Results: {paths.results}")
-        several = len(result.directions) > 1
-        who = f"trial {result.winners[0].number}" if several else "the winner"
-        self._print(f"Train {who} again: {result.winner_command}")
+        self.print(f"Results: {plan.paths.results}")
+        who = f"trial {winner.number}" if len(result.directions) > 1 else "the winner"
+        self.print(f"Train {who} again: {command}")
+        if self.parent is not None:
+            config = task_part(plan.composer.compose(winner.overrides))
+            self.parent.log_result(result, OmegaConf.to_yaml(config), settings.mlflow.plots)
 
     def _complete(self, result: SweepResult) -> None:
         """Hand the study to the app, once for each winner: a resume may find nothing new."""
-        on_complete = self.plan.hooks.on_complete
+        on_complete = self.hooks["on_complete"]
         numbers = [trial.number for trial in result.winners]
         if on_complete is not None and self.store.record().completed != numbers:
             on_complete(result)

@@ -29,18 +29,10 @@ CRASHES_BEFORE_SUSPICION = 2
 class Engine:
     """One study's trials on one pool of workers."""
 
-    def __init__(
-        self,
-        store: StudyStore,
-        job: Job,
-        tally: Tally,
-        observe: Callable[[Outcome], None],
-        keep: set[psutil.Process],
-    ) -> None:
+    def __init__(self, store: StudyStore, job: Job, keep: set[psutil.Process]) -> None:
         """Nothing runs yet.
 
         Args:
-            observe: called with each outcome, in this process.
             keep: processes below this one that are not the sweep's.
 
         Raises:
@@ -48,8 +40,9 @@ class Engine:
         """
         self.store = store
         self.job = job
-        self.tally = tally
-        self._observe = observe
+        self.settings = job.plan.settings
+        self.tally = Tally(job.plan.settings, job.plan.budget, store.trials())
+        self.observe: Callable[[Outcome], None] = lambda outcome: None
         self._keep = keep
         self._idle_deaths = 0
         try:
@@ -78,7 +71,7 @@ class Engine:
             if self._stop() is not None or self.tally.left == 0:
                 break
             before = self.tally.finished
-            died = self._run_phase(self._tokens(), n_jobs=self.job.settings.n_jobs)
+            died = self._run_phase(self._tokens(), n_jobs=self.settings.n_jobs)
             if not died and self.tally.finished == before:
                 break  # the rest of the budget is with another driver of the same database
         failure = self.tally.too_many_failures()
@@ -93,19 +86,21 @@ class Engine:
         """
         for trial in self.store.running():
             crashes = TrialRecord.of(trial).crashes + 1
-            if crashes > self.job.settings.max_retries + CRASHES_BEFORE_SUSPICION:
+            if crashes > self.settings.max_retries + CRASHES_BEFORE_SUSPICION:
                 self._give_up(trial, f"the whole sweep died {crashes} times while this trial ran")
-            elif crashes >= CRASHES_BEFORE_SUSPICION:
-                self.store.give_back(trial, crashes=crashes, suspect=True)
             else:
-                self.store.give_back(trial, crashes=crashes)
+                suspect = crashes >= CRASHES_BEFORE_SUSPICION
+                self.store.give_back(trial, crashes=crashes, suspect=suspect)
 
     def release(self) -> None:
         """After an error here or a signal: end the workers and give back what was in flight."""
-        kill_descendants(keep=self._keep)
-        mend(self.store.paths.journal)
+        self._end_workers()
         for trial in self.store.running(self.job.driver):
             self.store.give_back(trial)
+
+    def _end_workers(self) -> None:
+        kill_descendants(keep=self._keep)
+        mend(self.store.paths)
 
     def _stop(self) -> str | None:
         return self.tally.too_many_failures() or self.tally.stop_reason()
@@ -119,23 +114,15 @@ class Engine:
 
     def _run_phase(self, tokens: Iterable[int | None], n_jobs: int) -> bool:
         """Run the tokens; True if a worker died, whose trials are then waiting again."""
-        settings = self.job.settings
-        outcomes = stream(
-            self._run_token,
-            tokens,
-            n_jobs=n_jobs,
-            backend=settings.backend,
-            threads=settings.threads,
-        )
+        backend, threads = self.settings.backend, self.settings.threads
         died = False
         try:
-            for outcome in outcomes:
+            for outcome in stream(self._run_token, tokens, n_jobs, backend, threads):
                 if outcome is not None:
-                    self._note(outcome)
+                    self._count(outcome)
         except WorkerDiedError:
             died = True
-            kill_descendants(keep=self._keep)
-            mend(self.store.paths.journal)
+            self._end_workers()
         # A cluster may lose a worker without a word: its trial is running, and no token is left.
         lost = self.store.running(self.job.driver)
         if died or lost:
@@ -152,7 +139,7 @@ class Engine:
             )
         for trial in lost:
             deaths = TrialRecord.of(trial).deaths + (1 if len(lost) == 1 else 0)
-            if deaths > self.job.settings.max_retries:
+            if deaths > self.settings.max_retries:
                 self._give_up(trial, f"killed its worker process {deaths} times")
                 continue
             log.warning("trial %d lost its worker and is tried again", trial.number)
@@ -161,8 +148,8 @@ class Engine:
     def _give_up(self, trial: FrozenTrial, reason: str) -> None:
         self.store.give_up(trial, reason)
         overrides = TrialRecord.of(trial).overrides
-        self._note(Outcome(trial.number, TrialState.FAIL, None, reason, overrides))
+        self._count(Outcome(trial.number, TrialState.FAIL, None, reason, overrides))
 
-    def _note(self, outcome: Outcome) -> None:
-        self.tally.add(outcome.number, outcome.state, outcome.values, outcome.reason)
-        self._observe(outcome)
+    def _count(self, outcome: Outcome) -> None:
+        self.tally.add(outcome.number, outcome.state, outcome.values, outcome.reason or "")
+        self.observe(outcome)

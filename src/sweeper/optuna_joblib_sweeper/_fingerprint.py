@@ -1,8 +1,8 @@
 """What a study must not change between two starts: its space, its goal, the rest of the config."""
 
 import difflib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -17,52 +17,34 @@ class Fingerprint:
     Attributes:
         space: the search space, one parameter a line.
         config: what is the same in all trials, as YAML.
-        directions: minimize or maximize, one an objective.
+        direction: minimize or maximize, one an objective.
         grid: whether every point is run once.
     """
 
     space: str
     config: str
-    directions: tuple[str, ...]
+    direction: str
     grid: bool
-
-    def __str__(self) -> str:
-        """All of it, to be compared line by line."""
-        parts = [
-            f"direction: {', '.join(self.directions)}",
-            f"grid: {str(self.grid).lower()}",
-            *(f"space: {line}" for line in self.space.splitlines()),
-            *self.config.splitlines(),
-        ]
-        return "\n".join(parts)
 
     def difference(self, now: "Fingerprint") -> str:
         """The lines that differ, `-` for this one and `+` for `now`; empty if none do."""
-        lines = difflib.unified_diff(
-            str(self).splitlines(), str(now).splitlines(), lineterm="", n=0
-        )
+        lines = difflib.unified_diff(self._lines(), now._lines(), lineterm="", n=0)
         changed = [line for line in lines if not line.startswith(("---", "+++", "@@"))]
         return "\n".join(f"{line[0]} {line[1:]}" for line in changed)
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, for a storage."""
-        return asdict(self)
+    def _lines(self) -> list[str]:
+        goal = [f"direction: {self.direction}", f"grid: {str(self.grid).lower()}"]
+        space = [f"space: {line}" for line in self.space.splitlines()]
+        return goal + space + self.config.splitlines()
 
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> "Fingerprint":
-        """What `to_json` returned."""
-        return cls(**{**stored, "directions": tuple(stored["directions"])})
-
-    def lines(self) -> list[tuple[str, str]]:
+    def searched(self) -> tuple[tuple[str, str], ...]:
         """Each swept key with what it is searched over."""
         pairs = (line.partition(" = ") for line in self.space.splitlines())
-        return [(key, what) for key, _, what in pairs]
+        return tuple((key, what) for key, _, what in pairs)
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> Any:
         """The fixed part of the config as nested plain values."""
-        found = OmegaConf.to_container(OmegaConf.create(self.config))
-        assert isinstance(found, dict)
-        return {str(key): value for key, value in found.items()}
+        return OmegaConf.to_container(OmegaConf.create(self.config))
 
 
 def fixed_part(config: DictConfig, swept: Sequence[str], ignored: Sequence[str]) -> str:

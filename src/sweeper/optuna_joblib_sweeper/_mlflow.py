@@ -10,13 +10,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import mlflow
-from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_joblib_sweeper import mlflow_runs
-from optuna_joblib_sweeper._job import Job, Outcome, TrackingLink
+from optuna_joblib_sweeper._job import Job, Outcome, StudyPlan, TrackingLink
 from optuna_joblib_sweeper._outputs import trials_csv
 from optuna_joblib_sweeper._record import StudyRecord, TrialRecord
 from optuna_joblib_sweeper._study import StudyStore
@@ -24,8 +22,9 @@ from optuna_joblib_sweeper._tally import Tally
 from optuna_joblib_sweeper._values import override_text, short_text
 from optuna_joblib_sweeper.errors import SweepError, reason_of
 from optuna_joblib_sweeper.paths import absolute_uri
+from optuna_joblib_sweeper.processes import may_be_alive
 from optuna_joblib_sweeper.result import SweepResult
-from optuna_joblib_sweeper.settings import Settings
+from optuna_joblib_sweeper.settings import MlflowSettings
 from optuna_joblib_sweeper.signals import interrupts_wait
 
 FLUSH_SECONDS = 1.0
@@ -41,43 +40,37 @@ class ParentRun:
     """The study's run, held by the driver."""
 
     def __init__(self, client: MlflowClient, store: StudyStore, link: TrackingLink) -> None:
-        """Wrap an open run."""
+        """Wrap an open run; `link` is what the workers need."""
         self.client = client
         self.store = store
-        self.link = link  # what the workers need
+        self.link = link
         self.run_id = link.parent_run_id
         self._best: dict[int, float] = {}
         self._flushed = time.monotonic()
 
     @classmethod
     def open(
-        cls,
-        settings: Settings,
-        store: StudyStore,
-        prepare: Callable[[str], None] | None,
-        points: int | None,
+        cls, plan: StudyPlan, store: StudyStore, prepare: Callable[[str], None] | None
     ) -> "ParentRun":
         """Make store, experiment and run, before any worker lives: only one process may.
 
         Raises:
             SweepError: the store can't be used.
         """
-        uri = tracking_uri(settings)
+        default = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+        uri = absolute_uri(plan.settings.mlflow.tracking_uri or default)
         if prepare is not None:
             prepare(uri)
         try:
             with mlflow_runs.store_lock(uri):
                 client = mlflow_runs.client_of(uri)
-                link = _open_link(client, uri, settings, store)
+                link = _open_link(client, uri, plan.settings.mlflow, store)
         except Exception as error:  # whatever the driver of a database raises
-            raise SweepError(
-                f"hydra.sweeper.mlflow.tracking_uri={uri} can't be used: {reason_of(error)}"
-            ) from error
-        record = store.record()
-        _log_new_params(client, link.parent_run_id, parent_params(settings, record, points))
+            key, reason = "hydra.sweeper.mlflow.tracking_uri", reason_of(error)
+            raise SweepError(f"{key}={uri} can't be used: {reason}") from error
+        _log_new_params(client, link.parent_run_id, parent_params(plan, store.record()))
         # A tag beside the parameter, because a resume may have more trials.
-        tags = {"n_trials": str(record.n_trials)}
-        mlflow_runs.log_batch(client, link.parent_run_id, tags=tags)
+        mlflow_runs.log_batch(client, link.parent_run_id, tags={"n_trials": str(plan.budget)})
         return cls(client, store, link)
 
     def observe(self, tally: Tally) -> None:
@@ -95,14 +88,14 @@ class ParentRun:
     @interrupts_wait()
     def close_children(self) -> None:
         """Close the runs that dead workers left open, by what became of their trials."""
-        trials = {trial.number: trial for trial in self.store.trials()}
-        condition = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self.run_id}' and status = 'RUNNING'"
-        for run in _search(self.client, self.link.experiment_id, condition):
+        trials = {str(trial.number): trial for trial in self.store.trials()}
+        running = f"{_below(self.run_id)} and status = 'RUNNING'"
+        for run in self.client.search_runs([self.link.experiment_id], running):
             tags = run.data.tags
             ours = tags.get("study") == self.store.name
-            trial = trials.get(int(tags.get("trial", -1))) if ours else None
+            trial = trials.get(tags.get("trial", "")) if ours else None
             state = trial.state if trial else TrialState.WAITING
-            if state == TrialState.RUNNING:
+            if state == TrialState.RUNNING or (trial is None and may_be_alive(tags)):
                 continue  # another driver's
             reason = TrialRecord.of(trial).reason if trial else None
             reason = "interrupted" if state == TrialState.WAITING else reason
@@ -121,10 +114,10 @@ class ParentRun:
         if result.winner is not None:
             tags["best_trial"] = str(result.winner.number)
             tags |= mlflow_runs.winner_tags(result.winner.run_id or "")
-            for key, value in result.winner.params.items():
-                tags[f"best/{_legal(key)}"] = override_text(value)
+            params = result.winner.params.items()
+            tags |= {f"best/{_legal(key)}": override_text(value) for key, value in params}
         mlflow_runs.log_batch(self.client, self.run_id, tags=tags)
-        self.client.log_text(self.run_id, trials_csv(self.store), "trials.csv")
+        self.client.log_text(self.run_id, trials_csv(result), "trials.csv")
         if config is not None:
             self.client.log_text(self.run_id, config, "best_config.yaml")
             for path in (self.store.paths.results, self.store.paths.overlay):
@@ -156,23 +149,27 @@ class ChildRun:
         cls, job: Job, store: StudyStore, trial: FrozenTrial, chosen: Mapping[str, Any]
     ) -> "Iterator[ChildRun]":
         """Open the run, and point a task's own `mlflow.start_run()` and autologging at it."""
-        link = job.tracking
-        assert link is not None
+        assert job.tracking is not None
+        link, known = job.tracking, TrialRecord.of(trial).mlflow_run_id
         client = mlflow_runs.client_of(link.tracking_uri)
         tags = {"study": store.name, "trial": str(trial.number)}
-        if job.confirmation is not None:
+        if job.plan.confirmation is not None:
             tags |= {"confirms": str(chosen["trial"]), "confirm_seed": str(chosen["seed"])}
         run_id = _reopened(client, link, trial, tags)
         if run_id is None:
-            params = job.space.decoded(chosen)
+            params = job.plan.space.decoded(chosen)
             name = " ".join([str(trial.number), *(short_text(k, v) for k, v in params.items())])
             parent = link.parent_run_id
             run_id = mlflow_runs.create_run(client, link.experiment_id, name, tags, parent)
-            if job.settings.mlflow.log_params:
+            if job.plan.settings.mlflow.log_params:
                 _log_new_params(client, run_id, params)
-        if TrialRecord.of(trial).mlflow_run_id != run_id:
+        if run_id != known:
             store.set_trial(trial, mlflow_run_id=run_id)
-        with _environment(link, run_id):
+        with _environment(
+            MLFLOW_TRACKING_URI=link.tracking_uri,
+            MLFLOW_EXPERIMENT_ID=link.experiment_id,
+            MLFLOW_RUN_ID=run_id,
+        ):
             yield cls(client, run_id)
 
     def close(self, outcome: Outcome, attempt: int, threads: int) -> None:
@@ -181,66 +178,40 @@ class ChildRun:
         if active is not None and active.info.run_id == self.run_id:
             mlflow.end_run()  # the task left it open; the next trial would log into it
         values = outcome.values or ()
-        names = (
-            ["objective"] if len(values) == 1 else [f"objective_{i}" for i in range(len(values))]
-        )
-        mlflow_runs.log_batch(
-            self.client,
-            self.run_id,
-            metrics=dict(zip(names, values, strict=True)),
-            tags={"attempt": str(attempt), "threads": str(threads)},
-        )
-        word, reason = None, outcome.reason
-        if outcome.state != TrialState.COMPLETE:
-            present = self.client.get_run(self.run_id).data.tags
-            word = "pruned" if outcome.state == TrialState.PRUNED else "failed"
-            word = None if "outcome" in present else word
-            reason = None if "reason" in present else reason
-        mlflow_runs.close_run(self.client, self.run_id, _STATUS[outcome.state], word, reason)
+        several = len(values) > 1
+        metrics = {f"objective_{i}" if several else "objective": v for i, v in enumerate(values)}
+        tags = {"attempt": str(attempt), "threads": str(threads)}
+        mlflow_runs.log_batch(self.client, self.run_id, metrics=metrics, tags=tags)
+        words = {TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+        ended = {"outcome": words.get(outcome.state), "reason": outcome.reason}
+        present = self.client.get_run(self.run_id).data.tags if any(ended.values()) else {}
+        fresh = {key: None if key in present else text for key, text in ended.items()}
+        mlflow_runs.close_run(self.client, self.run_id, _STATUS[outcome.state], **fresh)
 
 
-def tracking_uri(settings: Settings) -> str:
-    """The store, by an absolute path if it is a local file, since tasks may change their folder."""
-    default = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-    return absolute_uri(settings.mlflow.tracking_uri or default)
-
-
-def parent_params(settings: Settings, record: StudyRecord, points: int | None) -> dict[str, Any]:
+def parent_params(plan: StudyPlan, record: StudyRecord) -> dict[str, Any]:
     """Space, sampler, pruner and budget, as parameters of the parent run."""
-    params: dict[str, Any] = {
-        "sampler": record.sampler,
-        "pruner": record.pruner,
-        "direction": ", ".join(settings.directions),
-        "n_trials": record.n_trials,
-        "n_jobs": record.n_jobs,
-        "threads": settings.threads,
-        "seed": record.seed,
-    }
-    if points is not None:
-        params["grid_points"] = points
-    assert record.fingerprint is not None
-    for line in record.fingerprint["space"].splitlines():
-        key, _, what = line.partition(" = ")
-        params[f"space/{key}"] = what
-    return params
+    names = ("sampler", "pruner", "n_trials", "n_jobs", "seed")
+    params = {name: getattr(record, name) for name in names}
+    params |= {"direction": plan.fingerprint.direction, "threads": plan.settings.threads}
+    params |= {} if plan.points is None else {"grid_points": plan.points}
+    return params | {f"space/{key}": what for key, what in plan.fingerprint.searched()}
 
 
 def _open_link(
-    client: MlflowClient, uri: str, settings: Settings, store: StudyStore
+    client: MlflowClient, uri: str, settings: MlflowSettings, store: StudyStore
 ) -> TrackingLink:
     """The study's experiment and run, of this start or an earlier one."""
-    experiment = mlflow_runs.experiment_id(
-        client, settings.mlflow.experiment or store.name, settings.mlflow.artifact_location
-    )
+    name = settings.experiment or store.name
+    experiment = mlflow_runs.experiment_id(client, name, settings.artifact_location)
     known = store.record().run_id
     run = mlflow_runs.reopen(client, known) if known else None
-    if run is not None:
-        link = TrackingLink(uri, run.info.experiment_id, run.info.run_id)
+    if run is None:
+        run_id = mlflow_runs.create_run(client, experiment, store.name, {"study": store.name})
     else:
-        made = mlflow_runs.create_run(client, experiment, store.name, {"study": store.name})
-        link = TrackingLink(uri, experiment, made)
-    store.set_record(tracking_uri=uri, run_id=link.parent_run_id)
-    return link
+        experiment, run_id = run.info.experiment_id, run.info.run_id
+    store.set_record(tracking_uri=uri, run_id=run_id)
+    return TrackingLink(uri, experiment, run_id)
 
 
 def _reopened(
@@ -250,41 +221,29 @@ def _reopened(
     record = TrialRecord.of(trial)
     known = record.mlflow_run_id
     if known is None and record.attempt:  # it died between making the run and recording it
-        conditions = [f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{link.parent_run_id}'"]
+        conditions = [_below(link.parent_run_id)]
         conditions += [f"tags.{key} = '{value}'" for key, value in tags.items()]
         found = client.search_runs([link.experiment_id], " and ".join(conditions), max_results=1)
         known = found[0].info.run_id if found else None
-    run = mlflow_runs.reopen(client, known) if known else None
-    return None if run is None else run.info.run_id
+    return known if known and mlflow_runs.reopen(client, known) else None
 
 
-def _search(client: MlflowClient, experiment: str, condition: str) -> Iterator[Run]:
-    token = None
-    while True:
-        page = client.search_runs([experiment], condition, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
+def _below(run_id: str) -> str:
+    """The condition of a search for a run's children."""
+    return f"tags.`{mlflow_runs.PARENT_TAG}` = '{run_id}'"
 
 
 @contextmanager
-def _environment(link: TrackingLink, run_id: str) -> Iterator[None]:
+def _environment(**variables: str) -> Iterator[None]:
     """The variables by which MLflow's fluent API and autologging find the trial's run."""
-    environment = {
-        "MLFLOW_TRACKING_URI": link.tracking_uri,
-        "MLFLOW_EXPERIMENT_ID": link.experiment_id,
-        "MLFLOW_RUN_ID": run_id,
-    }
-    before = {key: os.environ.get(key) for key in environment}
-    os.environ.update(environment)
+    before = {key: os.environ[key] for key in variables if key in os.environ}
+    os.environ.update(variables)
     try:
         yield
     finally:
-        for key, value in before.items():
+        for key in variables:
             os.environ.pop(key, None)
-            if value is not None:
-                os.environ[key] = value
+        os.environ.update(before)
 
 
 def _legal(key: str) -> str:
@@ -294,10 +253,6 @@ def _legal(key: str) -> str:
 
 def _log_new_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> None:
     """Log what is new: the budget may change on a resume, a logged parameter may not."""
-    known = client.get_run(run_id).data.params
-    texts = {
-        _legal(key): value if isinstance(value, str) else override_text(value)
-        for key, value in params.items()
-    }
-    fresh = {key: text for key, text in texts.items() if key not in known}
-    mlflow_runs.log_batch(client, run_id, params=fresh)
+    legal = {_legal(key): value for key, value in params.items()}
+    fresh = legal.keys() - client.get_run(run_id).data.params.keys()
+    mlflow_runs.log_batch(client, run_id, params={key: legal[key] for key in sorted(fresh)})

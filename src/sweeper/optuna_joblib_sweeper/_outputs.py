@@ -18,10 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 from optuna_joblib_sweeper._compose import Composer
-from optuna_joblib_sweeper._record import TrialRecord
-from optuna_joblib_sweeper._study import StudyStore
+from optuna_joblib_sweeper._job import StudyPlan
 from optuna_joblib_sweeper._values import short_text
-from optuna_joblib_sweeper.paths import StudyPaths
 from optuna_joblib_sweeper.result import SweepResult, TrialResult
 
 SHOWN_TRIALS = 5
@@ -31,46 +29,28 @@ def results(result: SweepResult) -> dict[str, Any]:
     """The content of `optimization_results.yaml`: the keys of Hydra's own plugin, and more."""
     if len(result.directions) > 1:
         return {"name": "optuna", "solutions": [_solution(trial) for trial in result.winners]}
-    winner = result.winners[0]
-    found = {
-        "name": "optuna",
-        "best_params": dict(winner.params),
-        "best_value": winner.values[0],
-        "best_trial": winner.number,
-        "best_run_id": winner.run_id,
-    }
-    if winner.confirmed:
-        found["confirmed_value"] = winner.confirmed_mean
-        found["confirmed_values"] = list(winner.confirmed)
-    return found
+    [winner] = map(_solution, result.winners)
+    [winner["value"]] = winner.pop("values")
+    found = {f"best_{key}": winner[key] for key in ("params", "value", "trial", "run_id")}
+    confirmed, mean = list(result.winners[0].confirmed), result.winners[0].confirmed_mean
+    seeds = {"confirmed_value": mean, "confirmed_values": confirmed} if confirmed else {}
+    return {"name": "optuna", **found, **seeds}
 
 
 def _solution(trial: TrialResult) -> dict[str, Any]:
-    return {
-        "params": dict(trial.params),
-        "values": list(trial.values),
-        "trial": trial.number,
-        "run_id": trial.run_id,
-    }
+    params, values = dict(trial.params), list(trial.values)
+    return {"params": params, "values": values, "trial": trial.number, "run_id": trial.run_id}
 
 
-def winner_files(
-    paths: StudyPaths, composer: Composer, winner: TrialResult, command: str | None
-) -> tuple[str, str]:
+def winner_files(plan: StudyPlan, winner: TrialResult) -> tuple[str, str]:
     """The winner's command and its overlay, a config of the experiment kind.
 
     `--config-dir`, as the command has it, makes the overlay choosable.
     """
-    groups, values, rest = _sorted_out(composer, winner.overrides)
-    again = " ".join(
-        [
-            command or invocation(),
-            "--config-dir",
-            shlex.quote(str(paths.overlays)),
-            shlex.quote(f"+experiment={paths.overlay_name}"),
-            *map(shlex.quote, rest),
-        ]
-    )
+    paths = plan.paths
+    groups, values, rest = _sorted_out(plan.composer, winner.overrides)
+    chosen = ["--config-dir", str(paths.overlays), f"+experiment={paths.overlay_name}", *rest]
+    again = f"{plan.settings.command or invocation()} {shlex.join(chosen)}"
     shown = ", ".join(f"{value:.6g}" for value in winner.values)
     overlay = (
         f"# @package _global_\n"
@@ -149,27 +129,24 @@ def _cell(trial: TrialResult, key: str) -> str:
     return short_text(key, trial.params[key]).partition("=")[2]
 
 
-def trials_csv(store: StudyStore) -> str:
+def trials_csv(result: SweepResult) -> str:
     """All trials, one a row."""
-    trials = store.trials()
-    keys = list(dict.fromkeys(key for trial in trials for key in trial.params))
-    several = len(store.study().directions)
-    values = ["value"] if several == 1 else [f"value_{index}" for index in range(several)]
+    several = len(result.directions) > 1
+    rows = [
+        {
+            "trial": trial.number,
+            "state": trial.state.upper(),
+            **{f"value_{i}" if several else "value": v for i, v in enumerate(trial.values)},
+            **trial.params,
+            "seconds": trial.seconds,
+            "run_id": trial.run_id,
+            "reason": trial.reason,
+        }
+        for trial in result.trials
+    ]
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["trial", "state", *values, *keys, "attempt", "seconds", "run_id", "reason"])
-    for trial in trials:
-        record = TrialRecord.of(trial)
-        writer.writerow(
-            [
-                trial.number,
-                trial.state.name,
-                *(trial.values or [""] * several),
-                *(trial.params.get(key, "") for key in keys),
-                record.attempt,
-                trial.duration.total_seconds() if trial.duration else "",
-                record.mlflow_run_id or "",
-                record.reason or "",
-            ]
-        )
+    names = dict.fromkeys(name for row in rows for name in row)
+    writer = csv.DictWriter(out, list(names), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     return out.getvalue()

@@ -36,7 +36,6 @@ def check_backend(name: str) -> None:
 def stream(
     function: Callable[..., Any],
     tokens: Iterable[Any],
-    *,
     n_jobs: int,
     backend: str,
     threads: int,

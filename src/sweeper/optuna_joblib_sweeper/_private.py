@@ -5,9 +5,10 @@ them, `tests/sweeper/test_private.py` tells first which door has moved.
 """
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import cloudpickle
 from hydra._internal.config_loader_impl import get_overrides_dirname
 from hydra._internal.utils import _locate
 from hydra.core.override_parser.types import Override
@@ -45,29 +46,21 @@ def returned(job: JobReturn) -> Any:
     return job._return_value
 
 
-def app_resolvers() -> dict[str, Callable[..., Any]]:
+def app_resolvers() -> dict[str, Any]:
     """OmegaConf resolvers that the app registered; workers never run the app's main module."""
-    import cloudpickle
-
     found = {}
     for name, resolver in BaseContainer._resolvers.items():
-        if name.startswith("oc.") or name in _HYDRAS_RESOLVERS:
-            continue
-        with contextlib.suppress(Exception):
-            cloudpickle.dumps(_unwrapped(resolver))
-            found[name] = _unwrapped(resolver)
+        if not name.startswith("oc.") and name not in _HYDRAS_RESOLVERS:
+            with contextlib.suppress(Exception):
+                cloudpickle.dumps(resolver)
+                found[name] = resolver
     return found
 
 
-def _unwrapped(resolver: Callable[..., Any]) -> Callable[..., Any]:
-    """The function that was registered, out of OmegaConf's wrapper around it."""
-    code = getattr(resolver, "__code__", None)
-    cells = getattr(resolver, "__closure__", None) or ()
-    for name, cell in zip(code.co_freevars if code else (), cells, strict=False):
-        if name == "resolver":
-            inner: Callable[..., Any] = cell.cell_contents
-            return inner
-    return resolver
+def add_resolvers(resolvers: Mapping[str, Any]) -> None:
+    """Register what `app_resolvers` found in another process."""
+    for name, resolver in resolvers.items():
+        BaseContainer._resolvers.setdefault(name, resolver)
 
 
 def trial_id(trial: FrozenTrial) -> int:

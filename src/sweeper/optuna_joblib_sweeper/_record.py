@@ -5,17 +5,12 @@ hooks and reports read the `SweepResult` that is made of them.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import CategoricalDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -23,41 +18,29 @@ from optuna_joblib_sweeper._fingerprint import Fingerprint
 from optuna_joblib_sweeper._storage import read_storage
 from optuna_joblib_sweeper.errors import SweepError
 from optuna_joblib_sweeper.paths import StudyPaths
-from optuna_joblib_sweeper.result import SweepResult, SweptParameter, TrialResult
+from optuna_joblib_sweeper.result import Recorded, SweepResult, SweptParameter, TrialResult
+from optuna_joblib_sweeper.settings import unnamed
 
 _R = TypeVar("_R", "StudyRecord", "TrialRecord")
 _CONFIRMATION = re.compile(r"-confirm-[0-9a-f]{8}$")
 
 
-@dataclass(frozen=True)
-class StudyRecord:
+@dataclass(frozen=True, kw_only=True)
+class StudyRecord(Recorded):
     """Attributes of a study.
 
     Attributes:
-        fingerprint: what it must not change, as `Fingerprint.to_json` writes it.
+        fingerprint: what it must not change, field by field.
         folder: below which its trials have their own folders.
         parameters: what is swept, as fields of `SweptParameter`.
-        objectives, sampler, pruner, seed, n_trials, n_jobs: see `SweepResult`; of the last start.
-        tracking_uri, run_id: its parent run, if it was ever tracked.
         confirmed: by trial number, as text, the values with fresh seeds.
-        winner_command, winner_overlay: see `SweepResult`.
         completed: numbers of the winners that `on_complete` has seen.
     """
 
     fingerprint: Mapping[str, Any] | None = None
     folder: str = "."
     parameters: tuple[Mapping[str, Any], ...] = ()
-    objectives: tuple[str, ...] = ()
-    sampler: str = ""
-    pruner: str = ""
-    seed: int | None = None
-    n_trials: int | None = None
-    n_jobs: int = 1
-    tracking_uri: str | None = None
-    run_id: str | None = None
     confirmed: Mapping[str, list[float]] | None = None
-    winner_command: str | None = None
-    winner_overlay: str | None = None
     completed: list[int] | None = None
 
     @classmethod
@@ -126,31 +109,22 @@ def read_study(storage: str, name: str) -> SweepResult:
 def sweep_result(study: Study, storage: str) -> SweepResult:
     """The study as plain values; one that plain Optuna made has fewer of them."""
     record = StudyRecord.of(study.user_attrs)
-    fingerprint = Fingerprint.from_json(record.fingerprint) if record.fingerprint else None
+    fingerprint = Fingerprint(**record.fingerprint) if record.fingerprint else None
     root = Path(record.folder)
     paths = StudyPaths(study.study_name, root, storage, root)
     trials = study.get_trials(deepcopy=False)
     directions = tuple(direction.name.lower() for direction in study.directions)
-    unnamed = tuple(f"value {index}" for index in range(len(directions)))
+    shared = {field.name: getattr(record, field.name) for field in fields(Recorded)}
     return SweepResult(
         name=study.study_name,
         storage=storage,
-        objectives=tuple(record.objectives) or (unnamed if len(directions) > 1 else ("value",)),
         directions=directions,
-        space=tuple(fingerprint.lines()) if fingerprint else (),
+        space=fingerprint.searched() if fingerprint else (),
         parameters=_parameters(record, trials),
         config=fingerprint.values() if fingerprint else {},
         trials=tuple(_trial(trial, record, paths) for trial in trials),
-        sampler=record.sampler,
-        pruner=record.pruner,
-        seed=record.seed,
-        n_trials=record.n_trials,
-        n_jobs=record.n_jobs,
-        tracking_uri=record.tracking_uri,
-        run_id=record.run_id,
-        winner_command=record.winner_command,
-        winner_overlay=record.winner_overlay,
         study=study,
+        **shared | {"objectives": tuple(record.objectives) or unnamed(len(directions))},
     )
 
 
@@ -175,7 +149,7 @@ def _trial(trial: FrozenTrial, record: StudyRecord, paths: StudyPaths) -> TrialR
 
 def _parameters(record: StudyRecord, trials: list[FrozenTrial]) -> tuple[SweptParameter, ...]:
     """What the space has, then what a custom search space suggested beside it."""
-    found = {swept["name"]: _from_json(swept) for swept in record.parameters}
+    found = {swept["name"]: SweptParameter(**swept) for swept in record.parameters}
     for trial in trials:
         for name, distribution in trial.distributions.items():
             if name not in found:
@@ -183,21 +157,13 @@ def _parameters(record: StudyRecord, trials: list[FrozenTrial]) -> tuple[SweptPa
     return tuple(found.values())
 
 
-def _from_json(stored: Mapping[str, Any]) -> SweptParameter:
-    choices = stored["choices"]
-    return SweptParameter(**{**stored, "choices": None if choices is None else tuple(choices)})
-
-
-def swept_parameter(
-    name: str, distribution: BaseDistribution, values: tuple[Any, ...] | None
-) -> SweptParameter:
+def swept_parameter(name: str, distribution: Any, values: Sequence[Any] | None) -> SweptParameter:
     """A parameter as plain values.
 
     Args:
         values: of a choice, as they arrive in the config; None: as Optuna has them.
     """
     if isinstance(distribution, CategoricalDistribution):
-        return SweptParameter(name, choices=values or tuple(distribution.choices))
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
+        return SweptParameter(name, choices=list(values or distribution.choices))
     low, high = distribution.low, distribution.high
     return SweptParameter(name, low=low, high=high, log=distribution.log)

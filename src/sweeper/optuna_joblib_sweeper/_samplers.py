@@ -4,18 +4,17 @@ import inspect
 import logging
 import warnings
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 from hydra.utils import get_class, instantiate
-from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
-from optuna.samplers import BaseSampler
-from optuna.study import Study
-from optuna.trial import FrozenTrial
+from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler
 
+from optuna_joblib_sweeper._space import Space
 from optuna_joblib_sweeper.errors import SweepError
 from optuna_joblib_sweeper.settings import Settings, class_name
 
@@ -23,41 +22,11 @@ log = logging.getLogger(__name__)
 
 # Samplers that walk one fixed sequence: another seed a trial would walk another one each time.
 _CONSTANT_SEED = ("QMCSampler",)
-
-
-class GridPoint(BaseSampler):
-    """Trial number n gets point n: every point once, whoever asks and however often it dies."""
-
-    def __init__(self, point: Mapping[str, Any]) -> None:
-        """Hold the point of one trial."""
-        self._point = point
-
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        """Nothing is sampled jointly."""
-        return {}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Nothing is sampled jointly."""
-        return {}
-
-    def sample_independent(
-        self,
-        study: Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        """The point's value."""
-        if param_name not in self._point:
-            raise SweepError(
-                f"{param_name} is not part of the grid; a custom_search_space needs another "
-                f"hydra/sweeper/sampler"
-            )
-        return self._point[param_name]
+_EXTRA_PACKAGES = {
+    "CmaEsSampler": ("cmaes",),
+    "GPSampler": ("torch", "scipy"),
+    "QMCSampler": ("scipy",),
+}
 
 
 class SamplerFactory:
@@ -68,41 +37,39 @@ class SamplerFactory:
     function of these and of the finished trials alone.
     """
 
-    def __init__(self, settings: Settings, grid: Sequence[Mapping[str, Any]] | None) -> None:
-        """Keep the config; `grid` holds the points of a grid study."""
-        self._config = dict(settings.sampler)
-        self._config.pop("_partial_", None)
+    def __init__(self, settings: Settings, space: Space) -> None:
+        """Keep the config, and the points of a grid."""
+        self._config = {key: value for key, value in settings.sampler.items() if key != "_partial_"}
         self._seed = settings.seed
-        self._grid = grid
+        self._grid = space.grid() if settings.is_grid else None
         self._unseeded: BaseSampler | None = None
 
     def make(self, number: int, name: str = "") -> BaseSampler:
         """The sampler for parameter `name` of trial `number`; "" for what is drawn jointly."""
         if self._grid is not None:
-            return GridPoint(self._grid[number] if number < len(self._grid) else {})
+            # Trial n gets point n: every point once, whoever takes it and however often it dies.
+            point = self._grid[number] if number < len(self._grid) else {}
+            return PartialFixedSampler(dict(point), RandomSampler(seed=number))
         if self._seed is None:
-            if self._unseeded is None:
-                self._unseeded = self._build(None)
+            self._unseeded = self._unseeded or self._build(None)
             return self._unseeded
-        if str(self._config["_target_"]).endswith(_CONSTANT_SEED):
+        if class_name(self._config) in _CONSTANT_SEED:
             return self._build(self._seed)
         entropy = (self._seed, number, zlib.crc32(name.encode()))
         return self._build(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
 
     def _build(self, seed: int | None) -> BaseSampler:
-        config = {k: v for k, v in self._config.items() if v is not None}
-        if seed is not None:
-            config["seed"] = seed
-        made: BaseSampler = _instantiate(config, BaseSampler, "hydra/sweeper/sampler")
+        config = {**self._config, "seed": seed}
+        given = {key: value for key, value in config.items() if value is not None}
+        made: BaseSampler = _instantiate(given, BaseSampler, "hydra/sweeper/sampler")
         return made
 
 
 def build_pruner(settings: Settings) -> BasePruner:
     """The pruner of the settings."""
-    config = dict(settings.pruner)
-    required_null = {"wrapped_pruner"}
-    config = {k: v for k, v in config.items() if v is not None or k in required_null}
-    made: BasePruner = _instantiate(config, BasePruner, "hydra/sweeper/pruner")
+    config = settings.pruner.items()
+    given = {key: value for key, value in config if value is not None or key == "wrapped_pruner"}
+    made: BasePruner = _instantiate(given, BasePruner, "hydra/sweeper/pruner")
     return made
 
 
@@ -112,21 +79,17 @@ def check_samplers(settings: Settings) -> None:
     Raises:
         SweepError: an unknown class or argument, or a package that is missing, by name.
     """
-    name = class_name(settings.sampler)
-    for sampler, packages in _EXTRA_PACKAGES.items():
-        for package in packages if name == sampler else ():
-            try:
-                __import__(package)
-            except ImportError:
-                raise SweepError(
-                    f"{sampler} needs the package {package}; install it, or choose another "
-                    f"hydra/sweeper/sampler"
-                ) from None
-    if not settings.is_grid:
-        SamplerFactory(settings, None).make(0)
-    build_pruner(settings)
-    if len(settings.directions) > 1 and name in ("CmaEsSampler",):
+    name, other = class_name(settings.sampler), "choose another hydra/sweeper/sampler"
+    for package in _EXTRA_PACKAGES.get(name, ()):
+        if find_spec(package) is None:
+            raise SweepError(f"{name} needs the package {package}; install it, or {other}")
+    if settings.is_grid and settings.custom_search_space is not None:
+        raise SweepError(f"{name} takes no hydra.sweeper.custom_search_space; {other}")
+    if len(settings.directions) > 1 and name == "CmaEsSampler":
         raise SweepError(f"{name} takes one objective, got {len(settings.directions)}; use nsgaii")
+    if not settings.is_grid:
+        SamplerFactory(settings, Space(())).make(0)
+    build_pruner(settings)
 
 
 def _fitting(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,21 +109,13 @@ def _fitting(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _instantiate(config: Mapping[str, Any], kind: type[Any], group: str) -> Any:
     try:
-        config = _fitting(config)
         with warnings.catch_warnings():
             # Half of Optuna is experimental, and would say so at every trial.
             warnings.simplefilter("ignore", ExperimentalWarning)
-            made = instantiate(dict(config), _convert_="all")
+            made = instantiate(_fitting(config), _convert_="all")
     except Exception as error:
         cause = error.__cause__ or error
         raise SweepError(f"{group}: {config.get('_target_')}: {cause}") from error
     if not isinstance(made, kind):
         raise SweepError(f"{group}: {config.get('_target_')} is no {kind.__name__}")
     return made
-
-
-_EXTRA_PACKAGES = {
-    "CmaEsSampler": ("cmaes",),
-    "GPSampler": ("torch", "scipy"),
-    "QMCSampler": ("scipy",),
-}

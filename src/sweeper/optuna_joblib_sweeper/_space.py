@@ -8,18 +8,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import BaseTrial
 
 from optuna_joblib_sweeper._values import override_text
 from optuna_joblib_sweeper.errors import SweepError
 
 MAX_GRID = 1_000_000
+Distribution = CategoricalDistribution | FloatDistribution | IntDistribution
 
 
 @dataclass(frozen=True)
@@ -46,17 +42,18 @@ class Parameter:
     """
 
     key: str
-    distribution: BaseDistribution
+    distribution: Distribution
     values: tuple[Any, ...] = ()
     when: tuple[Condition, ...] = ()
 
     def decode(self, suggested: Any) -> Any:
         """The value that arrives in the config."""
-        if isinstance(self.distribution, CategoricalDistribution):
-            for choice, value in zip(self.distribution.choices, self.values, strict=True):
+        dist = self.distribution
+        if isinstance(dist, CategoricalDistribution):
+            for choice, value in zip(dist.choices, self.values, strict=True):
                 if type(choice) is type(suggested) and choice == suggested:
                     return value
-        if isinstance(self.distribution, FloatDistribution) and self.distribution.step:
+        if isinstance(dist, FloatDistribution) and dist.step:
             return float(f"{suggested:.12g}")  # 0.3, where three steps of 0.1 make a hair more
         return suggested
 
@@ -67,16 +64,14 @@ class Parameter:
             return trial.suggest_categorical(self.key, dist.choices)
         if isinstance(dist, IntDistribution):
             return trial.suggest_int(self.key, dist.low, dist.high, step=dist.step, log=dist.log)
-        assert isinstance(dist, FloatDistribution)
         return trial.suggest_float(self.key, dist.low, dist.high, step=dist.step, log=dist.log)
 
     def examples(self) -> list[Any]:
         """Values worth composing before the study: each choice, or both ends."""
-        if isinstance(self.distribution, CategoricalDistribution):
-            return list(self.distribution.choices)
-        assert isinstance(self.distribution, FloatDistribution | IntDistribution)
-        ends = [self.distribution.low, self.distribution.high]
-        return ends[:1] if self.distribution.single() else ends
+        dist = self.distribution
+        if isinstance(dist, CategoricalDistribution):
+            return list(dist.choices)
+        return [dist.low] if dist.single() else [dist.low, dist.high]
 
     def grid(self) -> list[Any]:
         """Every value, in order.
@@ -89,7 +84,6 @@ class Parameter:
             return list(dist.choices)
         if isinstance(dist, IntDistribution):
             return list(range(dist.low, dist.high + 1, dist.step))
-        assert isinstance(dist, FloatDistribution)
         if dist.step is None:
             raise SweepError(
                 f"a grid needs values that it can count, got {self.key} between {dist.low} and "
@@ -105,11 +99,9 @@ class Parameter:
         if isinstance(dist, CategoricalDistribution):
             what = f"choice({','.join(map(override_text, self.values))})"
         else:
-            assert isinstance(dist, FloatDistribution | IntDistribution)
-            kind = "int" if isinstance(dist, IntDistribution) else "float"
+            kind, usual = ("int", 1) if isinstance(dist, IntDistribution) else ("float", None)
             what = f"{kind} from {dist.low} to {dist.high}"
-            if dist.step is not None and (kind, dist.step) != ("int", 1):
-                what += f" by {dist.step}"
+            what += f" by {dist.step}" if dist.step != usual else ""
             what += ", log" if dist.log else ""
         return " ".join([self.key, "=", what, *(f"when {condition}" for condition in self.when)])
 
@@ -157,14 +149,12 @@ class Space:
 
         def extend(index: int, chosen: dict[str, Any]) -> Iterator[dict[str, Any]]:
             if index == len(self.parameters):
-                yield dict(chosen)
+                yield chosen
                 return
             parameter = self.parameters[index]
-            if not self.active(parameter, chosen):
-                yield from extend(index + 1, chosen)
-                return
-            for value in grids[index]:
-                yield from extend(index + 1, {**chosen, parameter.key: value})
+            choices = [{parameter.key: value} for value in grids[index]]
+            for choice in choices if self.active(parameter, chosen) else [{}]:
+                yield from extend(index + 1, chosen | choice)
 
         grids = [parameter.grid() for parameter in self.parameters]
         return extend(0, {})
@@ -191,10 +181,8 @@ class Space:
         yield None, self._complete({})
         for parameter in self.parameters:
             for value in parameter.examples():
-                chosen = {parameter.key: value}
-                for condition in parameter.when:
-                    chosen[condition.key] = self._encoded(condition)
-                yield parameter.key, self._complete(chosen)
+                needed = {condition.key: self._encoded(condition) for condition in parameter.when}
+                yield parameter.key, self._complete({**needed, parameter.key: value})
 
     def _complete(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
         chosen: dict[str, Any] = {}
@@ -205,9 +193,6 @@ class Space:
 
     def _encoded(self, condition: Condition) -> Any:
         """A suggested value of the condition's parameter that meets it."""
-        for parameter in self.parameters:
-            if parameter.key == condition.key:
-                for value in parameter.examples():
-                    if parameter.decode(value) in condition.values:
-                        return value
-        return condition.values[0]
+        examples = next(p.examples() for p in self.parameters if p.key == condition.key)
+        fitting = (v for v in examples if self.decode(condition.key, v) in condition.values)
+        return next(fitting, condition.values[0])

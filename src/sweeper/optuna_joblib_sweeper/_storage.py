@@ -13,13 +13,7 @@ from optuna.storages import BaseStorage, JournalStorage, get_storage
 from optuna.storages.journal import JournalFileBackend
 
 from optuna_joblib_sweeper.errors import SweepError
-from optuna_joblib_sweeper.paths import (
-    StudyPaths,
-    driver_lock,
-    mended,
-    sqlite_file,
-    write_locks,
-)
+from optuna_joblib_sweeper.paths import StudyPaths, sqlite_file
 
 
 def open_storage(storage: str) -> BaseStorage:
@@ -35,10 +29,8 @@ def open_storage(storage: str) -> BaseStorage:
         return JournalStorage(JournalFileBackend(storage))
     except Exception as error:  # whatever a database's driver, or a torn journal, raises
         first = (str(error) or type(error).__name__).splitlines()[0]
-        raise SweepError(
-            f"hydra.sweeper.storage={storage} can't be opened: {first}; a torn line of a journal "
-            f"is mended when its study is started again"
-        ) from None
+        torn = "a torn line of a journal is mended when its study is started again"
+        raise SweepError(f"storage {storage} can't be opened: {first}; {torn}") from None
 
 
 def read_storage(storage: str) -> BaseStorage:
@@ -73,18 +65,14 @@ def sole_driver(paths: StudyPaths) -> Iterator[None]:
     if journal is None:
         yield
         return
-    lock = FileLock(driver_lock(journal))
+    lock = FileLock(f"{paths.driver_lock}")
     try:
-        if journal.is_dir():
-            raise IsADirectoryError(f"{journal} is a folder")
         journal.parent.mkdir(parents=True, exist_ok=True)
         journal.open("ab").close()  # found out now, not by a lock that waits for ever
         lock.acquire(timeout=0)
     except Timeout:
-        raise SweepError(
-            f"{journal} is in use by another sweep; wait for it, or set hydra.sweeper.storage to "
-            f"another file"
-        ) from None
+        where = "wait for it, or set hydra.sweeper.storage to another file"
+        raise SweepError(f"{journal} is in use by another sweep; {where}") from None
     except OSError as error:  # after Timeout, which is one as well
         raise SweepError(f"hydra.sweeper.storage={journal} can't be used: {error}") from None
     try:
@@ -93,28 +81,21 @@ def sole_driver(paths: StudyPaths) -> Iterator[None]:
         lock.release()
 
 
-def mend(journal: Path | None) -> bool:
+def mend(paths: StudyPaths) -> None:
     """Undo what a kill inside a write left behind; only while nothing else writes.
 
     Nobody could ever read a torn line, nor one that was glued to it later, so dropping it changes
     nothing that any reader has seen.
-
-    Returns:
-        Whether a torn line was dropped.
     """
-    if journal is None:
-        return False
-    for stale in write_locks(journal):
+    for stale in paths.write_locks:
         stale.unlink(missing_ok=True)
-    if not journal.exists():
-        return False
-    lines = journal.read_bytes().splitlines(keepends=True)
+    if paths.journal is None or not paths.journal.exists():
+        return
+    lines = paths.journal.read_bytes().splitlines(keepends=True)
     whole = [line for line in lines if _is_whole(line)]
-    if len(whole) == len(lines):
-        return False
-    mended(journal).write_bytes(b"".join(whole))
-    mended(journal).replace(journal)
-    return True
+    if len(whole) < len(lines):
+        paths.mended.write_bytes(b"".join(whole))
+        paths.mended.replace(paths.journal)
 
 
 def _is_whole(line: bytes) -> bool:

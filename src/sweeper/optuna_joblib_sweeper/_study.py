@@ -5,7 +5,7 @@ so a study interrupted and resumed has the very trials of one that ran straight 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +46,14 @@ class StudyStore:
         """
         storage, name = open_storage(paths.storage), paths.study_name
         if name not in {study.study_name for study in storage.get_all_studies()}:
-            study = optuna.create_study(
+            optuna.create_study(
                 study_name=name,
                 storage=storage,
-                directions=[StudyDirection[name.upper()] for name in fingerprint.directions],
+                directions=[StudyDirection[d.upper()] for d in fingerprint.direction.split(", ")],
                 load_if_exists=True,  # another driver on the same database may be as fast
             )
-            study.set_user_attr("fingerprint", fingerprint.to_json())
-            study.set_user_attr("folder", str(paths.root))
+            store = cls(paths, storage)
+            store.set_record(fingerprint=asdict(fingerprint), folder=str(paths.root))
             return cls(paths, storage)
         store = cls(paths, storage)
         store._refuse_change(fingerprint)
@@ -66,7 +66,7 @@ class StudyStore:
                 f"study {self.name} in {self.paths.storage} was not built by this sweeper; choose "
                 f"another hydra.sweeper.study_name"
             )
-        difference = Fingerprint.from_json(stored).difference(now)
+        difference = Fingerprint(**stored).difference(now)
         if difference:
             raise SweepError(
                 f"study {self.name} was built with another space or config (- then, + now); undo "
@@ -112,7 +112,7 @@ class StudyStore:
                 wanted = trial.number == number if number is not None else True
                 if wanted and trial.state == TrialState.WAITING and self._start(trial):
                     self.set_trial(trial, driver=dict(driver))
-                    return self.storage.get_trial(trial_id(trial))
+                    return self.read(trial)
             if number is not None or (budget is not None and len(trials) >= budget):
                 return None
             # Born with its owner: a worker killed between two writes would leave nobody's trial.
@@ -125,6 +125,14 @@ class StudyStore:
             return self.storage.set_trial_state_values(trial_id(trial), TrialState.RUNNING)
         except UpdateFinishedTrialError:
             return False
+
+    def read(self, trial: FrozenTrial) -> FrozenTrial:
+        """The trial as it is now."""
+        return self.storage.get_trial(trial_id(trial))
+
+    def report(self, trial: FrozenTrial, step: int, value: float) -> None:
+        """Store what a running trial reports."""
+        self.storage.set_trial_intermediate_value(trial_id(trial), step, value)
 
     def set_trial(self, trial: FrozenTrial, **values: Any) -> None:
         """Change fields of the record of a trial that is not finished."""

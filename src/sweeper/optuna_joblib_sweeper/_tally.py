@@ -9,13 +9,14 @@ from optuna_joblib_sweeper._record import TrialRecord
 from optuna_joblib_sweeper._study import FINISHED
 from optuna_joblib_sweeper.settings import Settings
 
+Trials = Sequence[FrozenTrial]
+Values = Sequence[float] | None
+
 
 class Tally:
     """Counts finished trials over all starts of a study."""
 
-    def __init__(
-        self, settings: Settings, budget: int | None, trials: Sequence[FrozenTrial]
-    ) -> None:
+    def __init__(self, settings: Settings, budget: int | None, trials: Trials) -> None:
         """Start from the trials that are finished already."""
         self.settings = settings
         self.budget = budget
@@ -26,9 +27,8 @@ class Tally:
         self._since_best = 0
         self._started = time.monotonic()
         finished = [trial for trial in trials if trial.state.is_finished()]
-        self.earlier = len(finished)
         for trial in sorted(finished, key=lambda trial: str(trial.datetime_complete)):
-            self.add(trial.number, trial.state, trial.values, TrialRecord.of(trial).reason)
+            self.add(trial.number, trial.state, trial.values, TrialRecord.of(trial).reason or "")
 
     @property
     def finished(self) -> int:
@@ -40,13 +40,7 @@ class Tally:
         """How many trials the budget still has; None: no end."""
         return None if self.budget is None else max(self.budget - self.finished, 0)
 
-    def add(
-        self,
-        number: int,
-        state: TrialState,
-        values: Sequence[float] | None,
-        reason: str | None = None,
-    ) -> None:
+    def add(self, number: int, state: TrialState, values: Values, reason: str = "") -> None:
         """Count one finished trial."""
         self.counts[state] += 1
         if state == TrialState.FAIL:
@@ -83,14 +77,13 @@ class Tally:
         rate = self.settings.max_failure_rate
         whole = self.budget if self.budget is not None else max(self.finished, 10)
         if rate < 1 and failed > rate * whole:
-            return (
-                f"{failed} of {self.finished} trials failed, max_failure_rate={rate:g} of {whole} "
-                f"allows {int(rate * whole)}; first: {self.first_failure}"
-            )
+            allowed = f"max_failure_rate={rate:g} of {whole} allows {int(rate * whole)}"
+            first = self.first_failure
+            return f"{failed} of {self.finished} trials failed, {allowed}; first: {first}"
         return None
 
 
-def stops_early(settings: Settings, budget: int | None, trials: Sequence[FrozenTrial]) -> bool:
+def stops_early(settings: Settings, budget: int | None, trials: Trials) -> bool:
     """Whether the finished trials alone, budget and clock apart, say that no more should start."""
     rules = (settings.target, settings.patience, settings.fail_fast or None)
     if settings.max_failure_rate == 1 and all(rule is None for rule in rules):

@@ -1,17 +1,25 @@
-"""What a task sees of its trial: reports go to the storage, the pruner's verdict comes back."""
+"""A trial while its task runs: reports go to the storage, the pruner's verdict comes back.
+
+And at the end: what the task's return or exception means for it.
+"""
 
 import copy
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from optuna.pruners import BasePruner
-from optuna.trial import FrozenTrial
+import optuna
+from hydra.core.utils import JobReturn, JobStatus
+from optuna.trial import FrozenTrial, TrialState
 
-from optuna_joblib_sweeper._private import trial_id
+from optuna_joblib_sweeper import _private
+from optuna_joblib_sweeper._job import StudyPlan
 from optuna_joblib_sweeper._record import TrialRecord
+from optuna_joblib_sweeper._samplers import build_pruner
 from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper.current import CurrentTrial
+from optuna_joblib_sweeper.errors import reason_of
 
 
 class RunningTrial(CurrentTrial):
@@ -19,28 +27,26 @@ class RunningTrial(CurrentTrial):
 
     def __init__(
         self,
+        plan: StudyPlan,
         store: StudyStore,
         trial: FrozenTrial,
-        pruner: BasePruner | None,
-        *,
-        number: int,
-        params: Mapping[str, Any],
-        mlflow_run_id: str | None,
-        confirming: bool,
+        chosen: Mapping[str, Any],
+        run_id: str | None,
     ) -> None:
-        """Without a `pruner` nothing is reported or pruned."""
-        self.number = number
-        self.params = params
+        """Know the trial by the values `chosen` for it; a confirmation by what it confirms."""
+        self.confirming = plan.confirmation is not None
+        self.number = chosen["trial"] if self.confirming else trial.number
+        self.params = plan.space.decoded(chosen)
         self.study_name = store.name
         self.attempt = TrialRecord.of(trial).attempt
-        self.mlflow_run_id = mlflow_run_id
-        self.confirming = confirming
+        self.mlflow_run_id = run_id
+        self.stopped = False  # by the pruner, with nothing reported after that
+        one_objective = len(plan.settings.directions) == 1
+        prunes = one_objective and not self.confirming
+        self._pruner = build_pruner(plan.settings) if prunes else None
         self._store = store
-        self._id = trial_id(trial)
-        self._pruner = pruner
-        self._folder = store.paths.trial_folder(trial.number)
+        self._trial = trial
         self._reported: set[int] = set()
-        self._stopped = False
 
     def __bool__(self) -> bool:
         """True: a sweep runs this process."""
@@ -48,33 +54,60 @@ class RunningTrial(CurrentTrial):
 
     @property
     def folder(self) -> Path:
-        """Made at the first look, so that tasks without checkpoints leave no empty folders."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        return self._folder
-
-    @property
-    def pruned(self) -> bool:
-        """Whether the pruner stopped the task, and it reported nothing after that."""
-        return self._stopped
+        """Made at the first look, so that tasks without checkpoints make no empty folders."""
+        folder = self._store.paths.trial_folder(self._trial.number)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def report(self, value: float, step: int) -> None:
         """Store `value` at `step`; an earlier attempt's value at the same step is replaced."""
-        if self._pruner is None:
-            return
-        self._stopped = False  # the task continued regardless
-        self._reported.add(int(step))
-        self._store.storage.set_trial_intermediate_value(self._id, int(step), float(value))
+        if self._pruner is not None:
+            self.stopped = False  # the task continued regardless
+            self._reported.add(int(step))
+            self._store.report(self._trial, int(step), float(value))
 
     def should_prune(self) -> bool:
         """The pruner's verdict on the last step that this attempt reported."""
         if self._pruner is None or not self._reported:
             return False
-        trial = copy.copy(self._store.storage.get_trial(self._id))
+        trial = copy.copy(self._store.read(self._trial))
         # Steps beyond, from an attempt that came further and died, are not what is judged now.
-        last = max(self._reported)
-        trial.intermediate_values = {
-            step: value for step, value in trial.intermediate_values.items() if step <= last
-        }
-        study = self._store.study(pruner=self._pruner)
-        self._stopped = bool(self._pruner.prune(study, trial))
-        return self._stopped
+        reports, last = trial.intermediate_values.items(), max(self._reported)
+        trial.intermediate_values = {step: value for step, value in reports if step <= last}
+        self.stopped = bool(self._pruner.prune(self._store.study(pruner=self._pruner), trial))
+        return self.stopped
+
+
+def verdict(
+    result: JobReturn, running: RunningTrial, directions: Sequence[str]
+) -> tuple[TrialState, tuple[float, ...] | None, str | None]:
+    """State, values and, for a failure, the reason."""
+    returned, failed = _private.returned(result), result.status != JobStatus.COMPLETED
+    if (running.stopped and not failed) or isinstance(returned, optuna.TrialPruned):
+        return TrialState.PRUNED, None, None
+    if failed:
+        return TrialState.FAIL, None, reason_of(returned)
+    values, fault = read_values(returned, directions)
+    return (TrialState.FAIL if fault else TrialState.COMPLETE), values, fault
+
+
+def read_values(
+    returned: Any, directions: Sequence[str]
+) -> tuple[tuple[float, ...] | None, str | None]:
+    """The objective values that a task returned, or what is wrong with them.
+
+    An infinity on the bad side counts as a bad value; NaN and a too good infinity are faults.
+    """
+    count = len(directions)
+    numbers = "one number" if count == 1 else f"{count} numbers"
+    try:
+        values = (float(returned),) if count == 1 else tuple(map(float, returned))
+    except (TypeError, ValueError):
+        return None, f"the task must return {numbers}, got {returned!r:.200}"
+    if len(values) != count:
+        return None, f"the task must return {numbers}, got {len(values)}"
+    for value, direction in zip(values, directions, strict=True):
+        too_good = math.inf if direction == "maximize" else -math.inf
+        if math.isnan(value) or value == too_good:
+            return None, f"the task must return finite numbers, got {value}"
+    return values, None

@@ -17,6 +17,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
+from optuna_joblib_sweeper.paths import sqlite_file
 from optuna_joblib_sweeper.processes import identity
 from optuna_joblib_sweeper.signals import interrupts_wait
 
@@ -31,9 +34,9 @@ LONGEST_KEY = 250
 _BATCH = 100  # params or tags
 _METRICS_BATCH = 800  # of 1,000 entries in all
 
-_PARENT = "mlflow.parentRunId"
-_BEST = "best_run_id"
-_STALE = ("outcome", "reason")
+PARENT_TAG = "mlflow.parentRunId"
+_BEST_TAG = "best_run_id"
+_STALE_TAGS = {"outcome", "reason"}
 
 
 @cache
@@ -49,13 +52,6 @@ def client_of(uri: str) -> "MlflowClient":
     return MlflowClient(tracking_uri=uri)
 
 
-def sqlite_file(uri: str) -> Path | None:
-    """The file of a local store; None for any other."""
-    scheme, _, path = uri.partition(":///")
-    path = path.partition("?")[0]
-    return Path(path) if scheme == "sqlite" and path and not path.startswith(":") else None
-
-
 @contextmanager
 def store_lock(uri: str) -> Iterator[None]:
     """One process at a time makes a SQLite store: on a fresh one all others would fail.
@@ -67,8 +63,6 @@ def store_lock(uri: str) -> Iterator[None]:
     if local is None:
         yield
         return
-    from filelock import FileLock
-
     local.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{local}.lock"):
         refuse_broken(local)
@@ -110,9 +104,7 @@ def experiment_id(client: "MlflowClient", name: str, artifact_location: str | No
             if found is None:
                 raise
     if found.lifecycle_stage != "active":
-        raise ValueError(
-            f"experiment {name} was deleted in the store; restore it there or choose another name"
-        )
+        raise ValueError(f"experiment {name} was deleted in the store; restore it or name another")
     return str(found.experiment_id)
 
 
@@ -132,10 +124,8 @@ def create_run(
     Returns:
         Its id.
     """
-    above = {_PARENT: parent} if parent else {}
-    run = client.create_run(
-        experiment_id, tags={**identity(), **tags, **above}, run_name=name[:LONGEST_KEY]
-    )
+    owned = identity() | dict(tags) | ({PARENT_TAG: parent} if parent else {})
+    run = client.create_run(experiment_id, tags=owned, run_name=name[:LONGEST_KEY])
     return str(run.info.run_id)
 
 
@@ -154,7 +144,7 @@ def reopen(client: "MlflowClient", run_id: str) -> "Run | None":
             return None
         client.update_run(run_id, status="RUNNING")
         log_batch(client, run_id, tags=identity())
-        for stale in set(_STALE) & set(run.data.tags):
+        for stale in _STALE_TAGS & set(run.data.tags):
             client.delete_tag(run_id, stale)
     except MlflowException:
         return None
@@ -190,14 +180,9 @@ def log_batch(
     ]
     settings = [Param(key, _text(value)[:LONGEST_PARAM]) for key, value in params.items()]
     texts = [RunTag(key, str(value)[:LONGEST_TAG]) for key, value in tags.items()]
-    batches = zip_longest(
-        _batches(points, _METRICS_BATCH),
-        _batches(settings, _BATCH),
-        _batches(texts, _BATCH),
-        fillvalue=(),
-    )
-    for points_of, settings_of, texts_of in batches:
-        client.log_batch(run_id, metrics=points_of, params=settings_of, tags=texts_of)
+    sizes = ((points, _METRICS_BATCH), (settings, _BATCH), (texts, _BATCH))
+    for some in zip_longest(*(_batches(*pair) for pair in sizes), fillvalue=()):
+        client.log_batch(run_id, metrics=some[0], params=some[1], tags=some[2])
 
 
 def _text(value: Any) -> str:
@@ -210,11 +195,7 @@ def _batches(entries: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 
 @interrupts_wait()
 def close_run(
-    client: "MlflowClient",
-    run_id: str,
-    status: str,
-    outcome: str | None,
-    reason: str | None = None,
+    client: "MlflowClient", run_id: str, status: str, outcome: str | None, reason: str | None = None
 ) -> None:
     """End a run with what became of it.
 
@@ -223,18 +204,18 @@ def close_run(
         outcome: one word for the tag of that name; None leaves the tag as it is.
         reason: why it did not finish, for the tag of that name.
     """
-    given = {"outcome": outcome, "reason": reason}
+    tags = {"outcome": outcome, "reason": reason}
     try:
-        log_batch(client, run_id, tags={key: text for key, text in given.items() if text})
+        log_batch(client, run_id, tags={key: text for key, text in tags.items() if text})
     finally:
         client.set_terminated(run_id, status)
 
 
 def winner_tags(run_id: str) -> dict[str, str]:
     """Tags by which a parent run names the best of its children."""
-    return {_BEST: run_id}
+    return {_BEST_TAG: run_id}
 
 
 def winner_of(tags: Mapping[str, str]) -> str | None:
     """The id of a parent run's best child, from its tags; None if it names none."""
-    return tags.get(_BEST) or None
+    return tags.get(_BEST_TAG) or None

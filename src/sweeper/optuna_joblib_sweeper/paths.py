@@ -41,12 +41,12 @@ class StudyPaths:
     def read(cls, study_name: str, sweep_dir: Path, storage: str | None) -> "StudyPaths":
         """From `hydra.sweeper.storage`: null, a path (from where the app was started) or a URL."""
         if storage is None:
-            storage = str(sweep_dir / "optuna.journal")
+            storage = str(sweep_dir.absolute() / "optuna.journal")
         elif "://" in storage:
             storage = absolute_uri(storage)
         else:
             storage = str(Path(storage).expanduser().absolute())
-        return cls(study_name, sweep_dir, storage, sweep_dir)
+        return cls(study_name, sweep_dir.absolute(), storage, sweep_dir.absolute())
 
     def confirmation(self, study_name: str) -> "StudyPaths":
         """Those of the study that confirms this one."""
@@ -61,7 +61,23 @@ class StudyPaths:
     def trial_lock(self) -> Path | None:
         """Held while a trial is taken; None where the storage is a server, which has locks."""
         file = self.journal or sqlite_file(self.storage)
-        return None if file is None else file.with_name(f"{file.name}.trials")
+        return file and file.with_name(f"{file.name}.trials")
+
+    @property
+    def driver_lock(self) -> Path | None:
+        """Held while a driver works on a journal."""
+        return self.journal and self.journal.with_name(f"{self.journal.name}.driver")
+
+    @property
+    def write_locks(self) -> list[Path]:
+        """Optuna's own locks of a journal, left by killed writers."""
+        found = self.journal and self.journal.parent.glob(f"{self.journal.name}.lock*")
+        return list(found or ())
+
+    @property
+    def mended(self) -> Path:
+        """A journal without its torn lines, until it replaces the journal."""
+        return Path(f"{self.storage}.mended")
 
     def trial_folder(self, number: int) -> Path:
         """What `CurrentTrial.folder` is, over all attempts."""
@@ -91,18 +107,3 @@ class StudyPaths:
     def overlay(self) -> Path:
         """The winner's overlay."""
         return self.overlays / "experiment" / f"{self.overlay_name}.yaml"
-
-
-def driver_lock(journal: Path) -> Path:
-    """Held while a driver works on a journal."""
-    return journal.with_name(f"{journal.name}.driver")
-
-
-def mended(journal: Path) -> Path:
-    """A journal without its torn lines, until it replaces the journal."""
-    return journal.with_name(f"{journal.name}.mended")
-
-
-def write_locks(journal: Path) -> list[Path]:
-    """Optuna's own locks of a journal, left by killed writers."""
-    return list(journal.parent.glob(f"{journal.name}.lock*"))

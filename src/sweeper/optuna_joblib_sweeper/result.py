@@ -3,7 +3,6 @@
 The standard library alone, until importances or figures are needed. It refuses to know storages.
 """
 
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -48,6 +47,13 @@ class TrialResult:
     ended: datetime | None
 
     @property
+    def seconds(self) -> float | None:
+        """How long it ran; None before its end."""
+        if self.started is None or self.ended is None:
+            return None
+        return (self.ended - self.started).total_seconds()
+
+    @property
     def confirmed_mean(self) -> float | None:
         """The mean over the fresh seeds; None if it was not confirmed."""
         return sum(self.confirmed) / len(self.confirmed) if self.confirmed else None
@@ -65,7 +71,7 @@ class SweptParameter:
     """
 
     name: str
-    choices: tuple[Any, ...] | None = None
+    choices: Sequence[Any] | None = None
     low: float = 0.0
     high: float = 0.0
     log: bool = False
@@ -86,19 +92,12 @@ class Importance:
     sd: float
 
 
-@dataclass(frozen=True)
-class SweepResult:
-    """One study.
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What the study's storage keeps for its readers.
 
     Attributes:
-        name: the study's.
-        storage: the path of a journal, or the URL of a database.
         objectives: their names; `value`, or `value 0` and so on, where the settings name none.
-        directions: minimize or maximize, one an objective.
-        space: each swept key with its line of the space, such as `float from 0 to 1`.
-        parameters: what was swept, in order of appearance.
-        config: the part of the app's config that is the same in all trials.
-        trials: all of them, by number.
         sampler, pruner: their class names.
         seed: the sampler's.
         n_trials: the budget of the last start; None if only time ends the study.
@@ -109,23 +108,39 @@ class SweepResult:
         winner_overlay: the winner as a config file's text, which the command adds.
     """
 
+    objectives: tuple[str, ...] = ()
+    sampler: str = ""
+    pruner: str = ""
+    seed: int | None = None
+    n_trials: int | None = None
+    n_jobs: int = 1
+    tracking_uri: str | None = None
+    run_id: str | None = None
+    winner_command: str | None = None
+    winner_overlay: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepResult(Recorded):
+    """One study.
+
+    Attributes:
+        name: the study's.
+        storage: the path of a journal, or the URL of a database.
+        directions: minimize or maximize, one an objective.
+        space: each swept key with its line of the space, such as `float from 0 to 1`.
+        parameters: what was swept, in order of appearance.
+        config: the part of the app's config that is the same in all trials.
+        trials: all of them, by number.
+    """
+
     name: str
     storage: str
-    objectives: tuple[str, ...]
     directions: tuple[str, ...]
     space: tuple[tuple[str, str], ...]
     parameters: tuple[SweptParameter, ...]
     config: Mapping[str, Any]
     trials: tuple[TrialResult, ...]
-    sampler: str
-    pruner: str
-    seed: int | None
-    n_trials: int | None
-    n_jobs: int
-    tracking_uri: str | None
-    run_id: str | None
-    winner_command: str | None
-    winner_overlay: str | None
     study: "Study | None" = field(default=None, repr=False, compare=False)
     """Optuna's own object, for what only Optuna computes."""
 
@@ -135,8 +150,7 @@ class SweepResult:
 
     def ranked(self) -> list[TrialResult]:
         """The complete trials of a study with one objective, best value first."""
-        sign = self._signs[0]
-        return sorted(self.of("complete"), key=lambda t: (sign * t.values[0], t.number))
+        return sorted(self.of("complete"), key=lambda trial: (self._losses(trial), trial.number))
 
     def standing(self) -> list[TrialResult]:
         """The complete trials in the order of who won: confirmed ones first, by their means.
@@ -145,9 +159,9 @@ class SweepResult:
         """
         if len(self.directions) > 1:
             return self.front()
-        sign, ranked = self._signs[0], self.ranked()
+        ranked = self.ranked()
         confirmed = [trial for trial in ranked if trial.confirmed]
-        confirmed.sort(key=lambda trial: sign * statistics.fmean(trial.confirmed))
+        confirmed.sort(key=lambda trial: _loss(trial.confirmed_mean or 0.0, self.directions[0]))
         return confirmed + [trial for trial in ranked if not trial.confirmed]
 
     def front(self) -> list[TrialResult]:
@@ -158,16 +172,12 @@ class SweepResult:
         points: dict[Any, TrialResult] = {}
         for trial in self.of("complete"):
             points.setdefault((trial.values, *sorted(trial.overrides)), trial)
-        signed = [
-            (tuple(s * v for s, v in zip(self._signs, trial.values, strict=True)), trial)
-            for trial in points.values()
-        ]
-        best: list[tuple[tuple[float, ...], TrialResult]] = []
+        best: list[TrialResult] = []
         # In this order only an earlier point can beat a later one.
-        for values, trial in sorted(signed, key=lambda pair: pair[0]):
-            if not any(_beats(other, values) for other, _ in best):
-                best.append((values, trial))
-        return sorted((trial for _, trial in best), key=lambda trial: trial.number)
+        for trial in sorted(points.values(), key=self._losses):
+            if not any(_beats(self._losses(other), self._losses(trial)) for other in best):
+                best.append(trial)
+        return sorted(best, key=lambda trial: trial.number)
 
     @property
     def winners(self) -> tuple[TrialResult, ...]:
@@ -195,20 +205,23 @@ class SweepResult:
         `history`, `intermediate_values`, `slice`, `parallel_coordinate`, `importances`; with
         several objectives `pareto_front`.
         """
-        from optuna_joblib_sweeper._figures import figures
+        from optuna_joblib_sweeper._analysis import figures
 
         return figures(self)
 
     @cached_property
     def _importances(self) -> Sequence[Importance]:
-        from optuna_joblib_sweeper._importances import importances
+        from optuna_joblib_sweeper._analysis import importances
 
         return importances(self)
 
-    @property
-    def _signs(self) -> tuple[int, ...]:
-        """−1 for an objective of which more is better, so that less of the product is better."""
-        return tuple(-1 if direction == "maximize" else 1 for direction in self.directions)
+    def _losses(self, trial: TrialResult) -> tuple[float, ...]:
+        """Its values, with the sign that makes less better."""
+        return tuple(map(_loss, trial.values, self.directions))
+
+
+def _loss(value: float, direction: str) -> float:
+    return -value if direction == "maximize" else value
 
 
 def _beats(one: Sequence[float], other: Sequence[float]) -> bool:

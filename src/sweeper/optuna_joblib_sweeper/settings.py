@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from omegaconf import MISSING, OmegaConf
@@ -101,10 +102,15 @@ class Settings:
     @property
     def objectives(self) -> tuple[str, ...]:
         """The names of the objectives."""
-        given, count = self.objective, len(self.directions)
-        if given is None:
-            return ("value",) if count == 1 else tuple(f"value {index}" for index in range(count))
-        return tuple(map(str, given if isinstance(given, list | tuple) else [given]))
+        if self.objective is None:
+            return unnamed(len(self.directions))
+        several = isinstance(self.objective, list | tuple)
+        return tuple(map(str, self.objective if several else [self.objective]))
+
+
+def unnamed(count: int) -> tuple[str, ...]:
+    """Names of objectives that have none."""
+    return ("value",) if count == 1 else tuple(f"value {index}" for index in range(count))
 
 
 def class_name(config: Mapping[str, Any]) -> str:
@@ -126,11 +132,10 @@ def read_settings(raw: Mapping[str, Any]) -> Settings:
     settings = OmegaConf.to_object(merged)
     assert isinstance(settings, Settings)
     settings.n_jobs = _n_jobs(settings.n_jobs, settings.backend)
-    for name, value, holds, rule in _rules(settings):
+    for name, holds, rule in _rules(settings):
         if not holds:
+            value = attrgetter(name)(settings)
             raise SweepError(f"hydra.sweeper.{name} must be {rule}, got {value!r}")
-    if len(settings.directions) > 1:
-        _refuse_several(settings)
     return settings
 
 
@@ -144,37 +149,33 @@ def _n_jobs(n_jobs: int, backend: str) -> int:
     return n_jobs if n_jobs >= 0 else max((os.cpu_count() or 1) + 1 + n_jobs, 1)
 
 
-def _rules(settings: Settings) -> Iterator[tuple[str, Any, bool, str]]:
-    """Each rule: the setting's name, its value, whether it keeps the rule, the rule in words."""
+def _rules(settings: Settings) -> Iterator[tuple[str, bool, str]]:
+    """Each rule: the setting's name, whether its value keeps the rule, the rule in words."""
+    s, confirm = settings, settings.confirm
     for name in ("sampler", "pruner", "params"):
-        value = getattr(settings, name)
-        yield name, value, isinstance(value, Mapping), "a mapping"
-    seed, known = settings.sampler.get("seed"), set(settings.directions) <= set(DIRECTIONS)
-    yield "sampler.seed", seed, seed is None or _is_whole(seed), "0 or more, or null"
-    count, direction = len(settings.directions), settings.direction
-    yield "direction", direction, known and count > 0, "minimize, maximize or a list of them"
-    names = "one name a direction, or null"
-    yield "objective", settings.objective, len(settings.objectives) == count, names
-    for name in ("n_trials", "patience"):
-        value = getattr(settings, name)
-        yield name, value, value is None or value >= 1, "at least 1, or null"
-    seconds, target, rate = settings.timeout, settings.target, settings.max_failure_rate
-    yield "timeout", seconds, seconds is None or seconds > 0, "above 0 seconds, or null"
-    yield "target", target, target is None or math.isfinite(target), "finite, or null"
-    yield "max_failure_rate", rate, 0 <= rate <= 1, "between 0 and 1"
-    jobs = "at least 1, or negative to count back from the cores"
-    yield "n_jobs", settings.n_jobs, settings.n_jobs >= 1, jobs
-    yield "threads", settings.threads, settings.threads >= 1, "at least 1"
-    yield "max_retries", settings.max_retries, settings.max_retries >= 0, "at least 0"
-    processes = "one that runs whole processes, such as loky, or sequential"
-    backend = settings.backend
-    yield "backend", backend, backend not in ("threading", "multiprocessing"), processes
-    confirm = settings.confirm
-    for name in ("top", "skip"):
-        value = getattr(confirm, name)
-        yield f"confirm.{name}", value, value >= 0, "0 or more"
-    seeds = "above 0, or a list of seeds"
-    yield "confirm.seeds", confirm.seeds, _are_seeds(confirm.seeds), seeds
+        yield name, isinstance(getattr(s, name), Mapping), "a mapping"
+    seed = s.sampler.get("seed")
+    yield "sampler", seed is None or _is_whole(seed), "given a seed of 0 or more, or null"
+    known = bool(s.directions) and set(s.directions) <= set(DIRECTIONS)
+    yield "direction", known, "minimize, maximize or a list of them"
+    yield "objective", len(s.objectives) == len(s.directions), "null, or one name a direction"
+    yield "n_trials", s.n_trials is None or s.n_trials >= 1, "at least 1, or null"
+    yield "patience", s.patience is None or s.patience >= 1, "at least 1, or null"
+    yield "timeout", s.timeout is None or s.timeout > 0, "above 0 seconds, or null"
+    yield "target", s.target is None or math.isfinite(s.target), "finite, or null"
+    yield "max_failure_rate", 0 <= s.max_failure_rate <= 1, "between 0 and 1"
+    yield "n_jobs", s.n_jobs >= 1, "at least 1, or negative to count back from the cores"
+    yield "threads", s.threads >= 1, "at least 1"
+    yield "max_retries", s.max_retries >= 0, "at least 0"
+    processes = s.backend not in ("threading", "multiprocessing")
+    yield "backend", processes, "one that runs whole processes, such as loky, or sequential"
+    yield "confirm.top", confirm.top >= 0, "0 or more"
+    yield "confirm.skip", confirm.skip >= 0, "0 or more"
+    yield "confirm.seeds", _are_seeds(confirm.seeds), "above 0, or a list of seeds"
+    one = len(s.directions) == 1
+    yield "target", s.target is None or one, "null where there are several objectives"
+    yield "patience", s.patience is None or one, "null where there are several objectives"
+    yield "confirm.top", confirm.top == 0 or one, "0 where there are several objectives"
 
 
 def _are_seeds(seeds: Any) -> bool:
@@ -185,14 +186,3 @@ def _are_seeds(seeds: Any) -> bool:
 
 def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _refuse_several(settings: Settings) -> None:
-    for name in ("target", "patience"):
-        if getattr(settings, name) is not None:
-            count = len(settings.directions)
-            raise SweepError(
-                f"hydra.sweeper.{name} needs one objective, got {count}; set it to null"
-            )
-    if settings.confirm.top:
-        raise SweepError("hydra.sweeper.confirm needs one objective; set confirm.top=0")

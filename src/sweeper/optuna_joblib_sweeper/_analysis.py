@@ -1,20 +1,52 @@
-"""The figures of a study: Optuna's own visualization by matplotlib, tidied."""
+"""What a study's trials teach, by Optuna: how much each parameter explains, and figures."""
 
 import logging
+import statistics
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from optuna_joblib_sweeper.result import SweepResult
+from optuna_joblib_sweeper.result import Importance, SweepResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
 
+FORESTS = 5  # fANOVA fits random forests: how far apart they lie is part of the result
+FEWEST_TRIALS = 4  # complete ones, below which an importance means nothing
 MOST_NAMED = 10  # trials in a legend
-_LABEL = "fraction of what the parameters explain one by one"
+
+
+def importances(result: SweepResult) -> list[Importance]:
+    """See `SweepResult.importances`.
+
+    Parameters that only some trials have are left out, and so are pruned trials: their last values
+    are of other steps.
+    """
+    values = [trial.values for trial in result.of("complete")]
+    enough = len(values) >= FEWEST_TRIALS and len(set(values)) > 1
+    if result.study is None or len(result.directions) > 1 or not enough:
+        return []
+    try:
+        forests = [_forest(result.study, seed) for seed in range(FORESTS)]
+    except ImportError as error:
+        log.info("no importances without scikit-learn: %s", error)
+        return []
+    except (ValueError, RuntimeError):  # no variance in any parameter
+        return []
+    fractions = {name: [forest[name] for forest in forests] for name in forests[0]}
+    found = [Importance(n, statistics.mean(f), statistics.stdev(f)) for n, f in fractions.items()]
+    return sorted(found, key=lambda one: -one.fraction)
+
+
+def _forest(study: Any, seed: int) -> dict[str, float]:
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the experimental, and one-valued parameters
+        return get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed))
 
 
 def figures(result: SweepResult) -> "Iterator[tuple[str, Figure]]":
@@ -51,19 +83,19 @@ def _wanted(result: SweepResult) -> "dict[str, Callable[[], Figure]]":
     from optuna.visualization import matplotlib as plots
 
     study: Any = result.study
-    names = list(result.objectives)
+    names, name = list(result.objectives), result.objectives[0]
     if len(names) > 1:
         return {"pareto_front": lambda: _sized(plots.plot_pareto_front(study, target_names=names))}
     found: dict[str, Callable[[], Figure]] = {
-        "history": lambda: _sized(plots.plot_optimization_history(study, target_name=names[0])),
+        "history": lambda: _sized(plots.plot_optimization_history(study, target_name=name)),
         "parallel_coordinate": lambda: _sized(
-            plots.plot_parallel_coordinate(study, target_name=names[0])
+            plots.plot_parallel_coordinate(study, target_name=name)
         ),
-        "slice": lambda: _tidy_slices(plots.plot_slice(study, target_name=names[0])),
+        "slice": lambda: _tidy_slices(plots.plot_slice(study, target_name=name)),
         "intermediate_values": lambda: _tidy_curves(plots.plot_intermediate_values(study)),
     }
     if result.importances():
-        found["importances"] = lambda: _draw_importances(result)
+        found["importances"] = lambda: _draw_importances(result.importances())
     return found
 
 
@@ -96,18 +128,13 @@ def _tidy_curves(axes: Any) -> "Figure":
     return _sized(axes)
 
 
-def _draw_importances(result: SweepResult) -> "Figure":
+def _draw_importances(found: list[Importance]) -> "Figure":
     """Bars, the most important on top, with the standard deviation over the forests."""
     from matplotlib import pyplot as plt
 
-    found = result.importances()
     _, axes = plt.subplots()
-    axes.barh(
-        [one.name for one in found],
-        [one.fraction for one in found],
-        xerr=[one.sd for one in found],
-        capsize=3,
-    )
+    names, fractions = [one.name for one in found], [one.fraction for one in found]
+    axes.barh(names, fractions, xerr=[one.sd for one in found], capsize=3)
     axes.invert_yaxis()
-    axes.set(xlabel=_LABEL, xlim=(0, None))
+    axes.set(xlabel="fraction of what the parameters explain one by one", xlim=(0, None))
     return _sized(axes)
