@@ -27,7 +27,8 @@ class Section:
     def of(cls, text: str) -> "Section":
         [diff] = re.findall(r"^```diff\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
         lines = "".join(re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
-        return cls(diff, tuple(shlex.split(line) for line in lines.splitlines()))
+        commands = lines.replace("\\\n", " ").splitlines()
+        return cls(diff, tuple(map(shlex.split, commands)))
 
     @property
     def files(self) -> set[str]:

@@ -141,7 +141,7 @@ def test_a_killed_study_goes_on_where_it_was(tmp_path: Path) -> None:
 
     wait_until(one_is_finished, seconds=120)
     first.send_signal(signal.SIGKILL)
-    first.wait()
+    first.communicate()
 
     second = _study(tmp_path)
     printed, _ = second.communicate(timeout=240)

@@ -42,6 +42,6 @@ def started(app: App) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
 
     yield start
     for process in running:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        with process:  # which waits, and closes its pipe
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)

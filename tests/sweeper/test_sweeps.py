@@ -13,10 +13,11 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from hydra_plugins.optuna_joblib_sweeper.config import PRUNERS, SAMPLERS
+from hydra_plugins.optuna_joblib_sweeper.config import CHOICES
 from optuna_joblib_sweeper import SweepResult, current_trial, load_study
 from optuna_joblib_sweeper._samplers import _EXTRA_PACKAGES
 from optuna_joblib_sweeper.errors import SweepError
+from optuna_joblib_sweeper.settings import class_name
 
 RANDOM = ("hydra/sweeper/sampler=random", "hydra.sweeper.sampler.seed=1")
 CUSTOM = (*RANDOM, "x=interval(0,1)")
@@ -150,12 +151,12 @@ def test_a_dry_run_counts_and_creates_nothing(
 
 
 def _is_installed(sampler: str) -> bool:
-    packages = _EXTRA_PACKAGES.get(SAMPLERS[sampler]["_target_"].rpartition(".")[2], ())
+    packages = _EXTRA_PACKAGES.get(class_name(CHOICES.sampler[sampler]), ())
     return all(find_spec(package) for package in packages)
 
 
 # A grid takes its points from the space, and has tests of its own.
-INSTALLED = [name for name in SAMPLERS if name != "grid" and _is_installed(name)]
+INSTALLED = [name for name in CHOICES.sampler if name != "grid" and _is_installed(name)]
 
 
 @pytest.mark.parametrize("sampler", INSTALLED)
@@ -167,7 +168,7 @@ def test_every_installed_sampler_runs(sweep: Sweeps, sampler: str) -> None:
     assert len(set(values)) == 4
 
 
-@pytest.mark.parametrize("pruner", PRUNERS)
+@pytest.mark.parametrize("pruner", CHOICES.pruner)
 def test_every_pruner_judges(sweep: Sweeps, pruner: str) -> None:
     def descend(config: Any) -> float:
         trial = current_trial()
