@@ -1,4 +1,4 @@
-"""Every preset in conf/experiment says what it is, and runs: here on few, small images."""
+"""Every preset in conf/experiment is documented, and runs: here on few, small images."""
 
 from pathlib import Path
 

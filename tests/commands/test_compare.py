@@ -1,4 +1,4 @@
-"""`perceptune compare`: its table, what it refuses, and the preset that is made for it."""
+"""`perceptune compare`: its table, its refusals, and its preset."""
 
 import math
 import shlex
@@ -47,10 +47,10 @@ def test_a_mistake_is_refused_before_anything_is_trained(
     monkeypatch.setattr(sys, "argv", ["perceptune", "compare", *words])
     with pytest.raises(SystemExit) as end:
         cli.main()
-    said = capfd.readouterr()
+    outcome = capfd.readouterr()
     assert end.value.code not in (0, None)
-    assert message in said.err
-    assert "Traceback" not in said.err + said.out
+    assert message in outcome.err
+    assert "Traceback" not in outcome.err + outcome.out
     assert not list(tmp_path.glob("mlruns/mlflow.db"))
 
 

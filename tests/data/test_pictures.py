@@ -1,4 +1,4 @@
-"""Pictures as people have them become images as a data set has them; what is none is one line."""
+"""Users' pictures become images in the form of a data set; anything else is refused in one line."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def test_size_place_and_polarity_of_a_drawing_make_no_difference(tmp_path: Path)
     np.testing.assert_array_equal(plain, moved)
     np.testing.assert_array_equal(plain, light)
     larger = _read(tmp_path / "d.png", _drawing().resize((480, 360), Image.Resampling.NEAREST))
-    # Resampling rounds the edges elsewhere, nothing more.
+    # Only the edges differ, by the rounding of resampling.
     assert np.abs(plain.astype(int) - larger).mean() < 8
 
 
@@ -52,7 +52,7 @@ def test_a_digit_fits_mnists_box_with_its_mass_in_the_middle(tmp_path: Path) -> 
     assert (image.min(), image.max()) == (0, 255)
 
 
-def test_transparency_and_colour_are_understood(tmp_path: Path) -> None:
+def test_transparency_and_colour_are_converted(tmp_path: Path) -> None:
     ink = _drawing()
     clear = Image.new("RGBA", ink.size, (0, 0, 160, 0))
     clear.putalpha(ink.point(lambda value: 255 - value if value < 128 else 0))

@@ -1,4 +1,4 @@
-"""The page of a study says what its trials and its run say, in figures and in words."""
+"""The page of a study agrees with its trials and its run, in figures and in text."""
 
 import re
 import shlex

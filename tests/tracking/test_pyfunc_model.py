@@ -1,4 +1,4 @@
-"""The model in a store: takes images in the forms that callers have, needs no Perceptune."""
+"""The model in a store: takes images in every supported form, and needs no Perceptune."""
 
 import json
 import os
