@@ -123,7 +123,7 @@ def test_a_damaged_entry_is_rebuilt(
     mended = cached("csv", ["abc"], small, cache=None, origin="")
     assert mended.digest == whole.digest
     np.testing.assert_array_equal(mended.images, small().images)
-    assert "made again" in caplog.text
+    assert "is rebuilt" in caplog.text
     assert entries(private_cache) == [entry]
     cached("csv", ["abc"], refuse, cache=None, origin="")
 
