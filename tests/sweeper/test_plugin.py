@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra.core.config_store import ConfigStore
@@ -11,7 +12,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.test_utils.test_utils import TSweepRunner
 from omegaconf import OmegaConf
 
-from hydra_plugins.optuna_joblib_sweeper.config import CHOICES
+from hydra_plugins.optuna_joblib_sweeper.config import PRUNERS, SAMPLERS
 from hydra_plugins.optuna_joblib_sweeper.sweeper import OptunaJoblibSweeper
 
 ROOT = Path(__file__).parents[2]
@@ -48,13 +49,13 @@ def test_what_a_task_imports_is_the_standard_library_alone() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("kind", ["sampler", "pruner"])
-def test_every_setting_of_the_configs_is_an_argument_of_optuna(kind: str) -> None:
+@pytest.mark.parametrize("table", [SAMPLERS, PRUNERS])
+def test_every_setting_of_the_configs_is_an_argument_of_optuna(table: Any) -> None:
     import inspect
 
     from hydra.utils import get_class
 
-    for config in CHOICES[kind].values():
+    for config in table.values():
         settings = {key for key in config if not key.startswith("_")}
         if config["_target_"].endswith("NopPruner"):
             continue

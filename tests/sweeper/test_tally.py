@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from optuna_joblib_sweeper import _tally
 from optuna_joblib_sweeper._tally import Tally
@@ -18,9 +18,15 @@ def tally(budget: int | None = 10, direction: str = "minimize", **rules: Any) ->
     return Tally(settings, budget, [])  # type: ignore[arg-type]
 
 
+def trial(state: TrialState, number: int, value: float | None = None) -> FrozenTrial:
+    found = create_trial(state=state, value=value, user_attrs={"reason": "why"})
+    found.number = number
+    return found
+
+
 def complete(score: Tally, *values: float) -> None:
     for value in values:
-        score.add(score.finished, TrialState.COMPLETE, [value])
+        score.add(trial(TrialState.COMPLETE, score.finished, value))
 
 
 def test_the_timeout_starts_with_the_study(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,16 +52,16 @@ def test_patience_starts_again_with_each_improvement() -> None:
     score = tally(patience=2)
     complete(score, 5.0, 6.0, 4.0, 4.0)
     assert score.stop_reason() is None
-    score.add(4, TrialState.PRUNED, None)
+    score.add(trial(TrialState.PRUNED, 4))
     assert score.stop_reason() == "no improvement in 2 trials"
 
 
 def test_failures_stop_a_study_once_their_share_of_the_budget_is_certain() -> None:
     score = tally(max_failure_rate=0.2)
     for number in range(2):
-        score.add(number, TrialState.FAIL, None, "why")
+        score.add(trial(TrialState.FAIL, number))
         assert score.too_many_failures() is None
-    score.add(2, TrialState.FAIL, None, "why")
+    score.add(trial(TrialState.FAIL, 2))
     assert "first: trial 0: why" in str(score.too_many_failures())
     assert (score.finished, score.left) == (3, 7)
 

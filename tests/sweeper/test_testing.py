@@ -1,15 +1,13 @@
 """What the sweeper ships for tests of other people's apps, used on the foreign app."""
 
-import runpy
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from apps import FOREIGN_APP
 
 from optuna_joblib_sweeper import current_trial
-from optuna_joblib_sweeper.testing import FakeTrial, StudyContract, TaskContract, wait_until
+from optuna_joblib_sweeper.testing import FakeTrial, StudyContract, wait_until
 
 
 class TestForeignApp(StudyContract):
@@ -20,14 +18,6 @@ class TestForeignApp(StudyContract):
 class TestSqlite(StudyContract):
     command = (sys.executable, str(FOREIGN_APP))
     storage = "sqlite:///{folder}/contract.db"
-
-
-class TestTaskOfTheForeignApp(TaskContract):
-    def run_task(self) -> Any:
-        from omegaconf import OmegaConf
-
-        descend = runpy.run_path(str(FOREIGN_APP))["descend"]
-        return descend(OmegaConf.create({"start": 5.0, "rate": 0.1, "steps": 5}))
 
 
 def test_a_fake_trial_is_the_current_one_only_inside_its_block(tmp_path: Path) -> None:

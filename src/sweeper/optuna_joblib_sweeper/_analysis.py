@@ -5,6 +5,7 @@ import statistics
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from optuna_joblib_sweeper.result import Importance, SweepResult
@@ -68,7 +69,7 @@ def figures(result: SweepResult) -> "Iterator[tuple[str, Figure]]":
             # Optuna sets a style of its own for the whole process: the app's figures keep theirs.
             with matplotlib.rc_context(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # each is experimental, and says so each time
-                figure = draw()
+                figure = _TIDY.get(name, _sized)(draw())
         except Exception as error:
             # A space of one value, or all values equal: no figure is worth a failed study.
             log.info("no figure of %s: %s", name, error)
@@ -79,23 +80,21 @@ def figures(result: SweepResult) -> "Iterator[tuple[str, Figure]]":
                 plt.close(number)
 
 
-def _wanted(result: SweepResult) -> "dict[str, Callable[[], Figure]]":
+def _wanted(result: SweepResult) -> dict[str, Callable[[], Any]]:
     from optuna.visualization import matplotlib as plots
 
     study: Any = result.study
     names, name = list(result.objectives), result.objectives[0]
     if len(names) > 1:
-        return {"pareto_front": lambda: _sized(plots.plot_pareto_front(study, target_names=names))}
-    found: dict[str, Callable[[], Figure]] = {
-        "history": lambda: _sized(plots.plot_optimization_history(study, target_name=name)),
-        "parallel_coordinate": lambda: _sized(
-            plots.plot_parallel_coordinate(study, target_name=name)
-        ),
-        "slice": lambda: _tidy_slices(plots.plot_slice(study, target_name=name)),
-        "intermediate_values": lambda: _tidy_curves(plots.plot_intermediate_values(study)),
+        return {"pareto_front": partial(plots.plot_pareto_front, study, target_names=names)}
+    found: dict[str, Callable[[], Any]] = {
+        "history": partial(plots.plot_optimization_history, study, target_name=name),
+        "parallel_coordinate": partial(plots.plot_parallel_coordinate, study, target_name=name),
+        "slice": partial(plots.plot_slice, study, target_name=name),
+        "intermediate_values": partial(plots.plot_intermediate_values, study),
     }
     if result.importances():
-        found["importances"] = lambda: _draw_importances(result.importances())
+        found["importances"] = partial(_draw_importances, result.importances())
     return found
 
 
@@ -128,7 +127,7 @@ def _tidy_curves(axes: Any) -> "Figure":
     return _sized(axes)
 
 
-def _draw_importances(found: list[Importance]) -> "Figure":
+def _draw_importances(found: list[Importance]) -> Any:
     """Bars, the most important on top, with the standard deviation over the forests."""
     from matplotlib import pyplot as plt
 
@@ -137,4 +136,7 @@ def _draw_importances(found: list[Importance]) -> "Figure":
     axes.barh(names, fractions, xerr=[one.sd for one in found], capsize=3)
     axes.invert_yaxis()
     axes.set(xlabel="fraction of what the parameters explain one by one", xlim=(0, None))
-    return _sized(axes)
+    return axes
+
+
+_TIDY = {"slice": _tidy_slices, "intermediate_values": _tidy_curves}

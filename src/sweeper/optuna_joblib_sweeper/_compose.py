@@ -44,7 +44,7 @@ class Composer:
         """
         parser = OverridesParser.create(config_loader=self.context.config_loader)
         parsed = parser.parse_overrides(list(overrides))
-        plain = [o for o in parsed if o.type == OverrideType.CHANGE and not self._is_group(o)]
+        plain = [override for override in parsed if self._is_plain(override)]
         rest = tuple(text for o, text in zip(parsed, overrides, strict=True) if o not in plain)
         if rest not in self._templates:
             if len(self._templates) >= MAX_TEMPLATES:
@@ -58,18 +58,14 @@ class Composer:
             return self.compose(overrides)  # fails as well, in Hydra's own words
         everything = [*self.fixed, *overrides]
         config.hydra.overrides.task = everything
-        style = config.hydra.job.config.override_dirname
-        config.hydra.job.override_dirname = override_dirname(
-            parser.parse_overrides(everything), style
-        )
+        parsed = parser.parse_overrides(everything)
+        config.hydra.job.override_dirname = override_dirname(config, parsed)
         OmegaConf.copy_cache(from_config=self.config, to_config=config)
         return config
 
-    def _is_group(self, override: Override) -> bool:
-        key = override.get_key_element()
-        if key not in self._groups:
-            self._groups[key] = override.package is not None or self.is_group(key)
-        return self._groups[key]
+    def _is_plain(self, override: Override) -> bool:
+        is_group = override.package is not None or self.is_group(override.get_key_element())
+        return override.type == OverrideType.CHANGE and not is_group
 
     def compose_job(
         self, overrides: Sequence[str], number: int, sweep_dir: str, quiet: bool
@@ -87,10 +83,12 @@ class Composer:
     def is_group(self, key: str) -> bool:
         """Whether `key` chooses an option of a config group."""
         group = key.lstrip("+").split("@")[0]
-        # What `hydra.searchpath` adds is known to the composed config, not to the loader.
-        if group in OmegaConf.select(self.config, "hydra.runtime.choices", default={}):
-            return True
-        return bool(self.context.config_loader.get_group_options(group, ObjectType.CONFIG))
+        if group not in self._groups:
+            # What `hydra.searchpath` adds is known to the composed config, not to the loader.
+            chosen = OmegaConf.select(self.config, "hydra.runtime.choices", default={})
+            options = self.context.config_loader.get_group_options(group, ObjectType.CONFIG)
+            self._groups[group] = group in chosen or bool(options)
+        return self._groups[group]
 
 
 def task_part(config: DictConfig) -> DictConfig:
@@ -151,11 +149,9 @@ class SpaceCheck:
 
     def _culprit(self, chosen: Mapping[str, Any]) -> str | None:
         """The first parameter whose override breaks the config; None if the fixed part does."""
-        some: dict[str, Any] = {}
-        for key in (None, *chosen):
-            some |= {} if key is None else {key: chosen[key]}
+        for count, key in enumerate((None, *chosen)):
             try:
-                self._compose(some)
+                self._compose(dict(list(chosen.items())[:count]))
             except Exception:
                 return key
         return None
@@ -172,5 +168,4 @@ def _silence_console(config: DictConfig) -> None:
     """Leave the terminal to the driver's progress bar; the trial's log file keeps all."""
     root = OmegaConf.select(config, "hydra.job_logging.root")
     if isinstance(root, DictConfig) and "handlers" in root:
-        kept = [name for name in root.handlers or () if name != "console"]
-        root.handlers = kept
+        root.handlers = [name for name in root.handlers or () if name != "console"]

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from omegaconf import DictConfig, OmegaConf
-from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
 
 from optuna_joblib_sweeper._job import Confirmation, StudyPlan
-from optuna_joblib_sweeper._space import Parameter, Space
+from optuna_joblib_sweeper._space import Space
+from optuna_joblib_sweeper._space_syntax import choice
 from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper.errors import SweepError
 from optuna_joblib_sweeper.result import TrialResult
@@ -29,9 +29,8 @@ def fresh_seeds(settings: ConfirmSettings, config: DictConfig) -> tuple[int, ...
     """
     key, used = settings.key, OmegaConf.select(config, settings.key)
     if not isinstance(used, int):
-        raise SweepError(
-            f"hydra.sweeper.confirm.key={key} must be a whole number in the config, got {used!r}"
-        )
+        where = f"hydra.sweeper.confirm.key={key}"
+        raise SweepError(f"{where} must be a whole number in the config, got {used!r}")
     if isinstance(settings.seeds, int):
         first = used + settings.skip
         return tuple(range(first, first + settings.seeds))
@@ -40,34 +39,27 @@ def fresh_seeds(settings: ConfirmSettings, config: DictConfig) -> tuple[int, ...
 
 def confirmation_plan(plan: StudyPlan, candidates: Sequence[TrialResult]) -> StudyPlan:
     """The study that repeats each candidate with each seed, beside the one that it confirms."""
-    axes = {"trial": [trial.number for trial in candidates], "seed": list(plan.confirm_seeds)}
-    space = Space(
-        tuple(
-            Parameter(key, CategoricalDistribution(values), tuple(values))
-            for key, values in axes.items()
-        )
-    )
-    written = repr((axes["trial"], plan.confirm_seeds))
-    name = f"{plan.paths.study_name}-confirm-{hashlib.sha256(written.encode()).hexdigest()[:8]}"
+    numbers, seeds = [trial.number for trial in candidates], plan.confirm_seeds
+    space = Space((choice("trial", numbers), choice("seed", list(seeds))))
+    code = hashlib.sha256(repr((numbers, seeds)).encode()).hexdigest()[:8]
+    sources = {trial.number: trial.overrides for trial in candidates}
+    settings = replace(plan.settings, sampler=_GRID, n_trials=None, timeout=None)
+    settings.target = settings.patience = None
     return replace(
         plan,
-        settings=replace(
-            plan.settings, sampler=_GRID, n_trials=None, timeout=None, target=None, patience=None
-        ),
+        settings=settings,
         space=space,
-        paths=plan.paths.confirmation(name),
+        paths=plan.paths.confirmation(f"{plan.paths.study_name}-confirm-{code}"),
         fingerprint=replace(plan.fingerprint, space=str(space), grid=True),
-        points=len(candidates) * len(plan.confirm_seeds),
+        points=len(numbers) * len(seeds),
         custom_search_space=None,
-        confirmation=Confirmation(
-            {trial.number: trial.overrides for trial in candidates}, plan.settings.confirm.key
-        ),
+        confirmation=Confirmation(sources, plan.settings.confirm.key),
     )
 
 
 def confirmed_values(store: StudyStore) -> dict[str, list[float]]:
     """By the number of a trial, as text, the values of those of its runs that are complete."""
     values: dict[str, list[float]] = {}
-    for trial in store.trials((TrialState.COMPLETE,)):
+    for trial in store.trials(TrialState.COMPLETE):
         values.setdefault(str(trial.params["trial"]), []).append(trial.values[0])
     return values

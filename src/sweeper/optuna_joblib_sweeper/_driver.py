@@ -1,53 +1,52 @@
 """A sweep from top to bottom, in the process that the user started."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import optuna
 from hydra.core.singleton import Singleton
 from hydra.core.utils import configure_log
-from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
+from optuna.trial import FrozenTrial
 from rich.console import Console
 
 from optuna_joblib_sweeper import _confirm, _outputs, _plan, _private
 from optuna_joblib_sweeper._compose import task_part
 from optuna_joblib_sweeper._engine import Engine
-from optuna_joblib_sweeper._job import Job, Outcome, StudyPlan
+from optuna_joblib_sweeper._job import Job, StudyPlan
 from optuna_joblib_sweeper._progress import Display
 from optuna_joblib_sweeper._record import swept_parameter
 from optuna_joblib_sweeper._storage import mend, sole_driver
 from optuna_joblib_sweeper._study import StudyStore
-from optuna_joblib_sweeper.errors import Interrupted, SweepError, reason_of
+from optuna_joblib_sweeper.errors import Interrupted, SweepError
 from optuna_joblib_sweeper.processes import descendants, identity
 from optuna_joblib_sweeper.result import SweepResult, TrialResult
 from optuna_joblib_sweeper.settings import class_name
-from optuna_joblib_sweeper.signals import interrupts_wait, signals_interrupt
+from optuna_joblib_sweeper.signals import signals_interrupt
 
 if TYPE_CHECKING:
     from optuna_joblib_sweeper._mlflow import ParentRun
 
 
-def run_sweep(
-    context: HydraContext,
-    task_function: Callable[..., Any],
-    config: DictConfig,
-    raw_settings: Mapping[str, Any],
-    arguments: Sequence[str],
-) -> None:
+def run_sweep(plugin: Any, raw: Mapping[str, Any], arguments: Sequence[str]) -> None:
     """Run, or resume, the study that the config describes.
+
+    Args:
+        plugin: what Hydra has set up: its `hydra_context`, `config` and `task_function`.
+        raw: the settings as Hydra read them.
 
     Raises:
         SweepError: whatever a user can mend; nothing was created then.
         SystemExit: 130 after Ctrl-C, 143 after SIGTERM; the same command resumes.
     """
+    config, context = plugin.config, plugin.hydra_context
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    plan, hooks = _plan.make_plan(context, config, raw_settings, arguments)
-    sweep = Sweep(plan, hooks, task_function)
+    plan, hooks = _plan.make_plan(context, config, raw, arguments)
+    sweep = Sweep(plan, hooks, plugin.task_function)
     sweep.print(_plan.announcement(plan))
     if plan.settings.dry_run:
         return
@@ -106,7 +105,7 @@ class Sweep:
 
     def run(self) -> None:
         """Trials, confirmation, results, and the app's own hook."""
-        with self._tracked():
+        with self._tracked() as self.parent:
             reason = self._run_trials(self.plan, self.store, self.store.name)
             if reason:
                 self.print(f"Stopped: {reason}.")
@@ -118,29 +117,14 @@ class Sweep:
             self._write(self.store.result().winners[0])
             self._complete(self.store.result())
 
-    @contextmanager
-    def _tracked(self) -> Iterator[None]:
-        """Hold the parent run open, and close it with what really happened."""
-        status, reason = "FINISHED", None
-        try:
-            with interrupts_wait():
-                self._open_parent()
-            yield
-        except BaseException as error:
-            status = "KILLED" if isinstance(error, Interrupted) else "FAILED"
-            reason = reason_of(error)
-            raise
-        finally:
-            if self.parent is not None:
-                self.parent.close_children()
-                self.parent.close(status, reason)
+    def _tracked(self) -> "AbstractContextManager[ParentRun | None]":
+        """The study's MLflow run, or None without tracking."""
+        if not self.plan.settings.mlflow.enabled:
+            return nullcontext()
+        # MLflow takes seconds to import, so only who tracks waits for it.
+        from optuna_joblib_sweeper._mlflow import ParentRun
 
-    def _open_parent(self) -> None:
-        if self.plan.settings.mlflow.enabled:
-            # MLflow takes seconds to import, so only who tracks waits for it.
-            from optuna_joblib_sweeper._mlflow import ParentRun
-
-            self.parent = ParentRun.open(self.plan, self.store, self.hooks["mlflow.prepare"])
+        return ParentRun.opened(self.plan, self.store)
 
     def _job(self, plan: StudyPlan) -> Job:
         return Job(
@@ -164,8 +148,8 @@ class Sweep:
         engine = Engine(store, self._job(plan), self.keep)
         display = Display(title, engine.tally, plan.settings.n_jobs, self.console)
 
-        def observe(outcome: Outcome) -> None:
-            display.update(outcome)
+        def observe(trial: FrozenTrial) -> None:
+            display.update(trial)
             if self.parent is not None and store is self.store:
                 self.parent.observe(engine.tally)
 
@@ -196,10 +180,9 @@ class Sweep:
             self.parent.log_result(result, None, plots=False)
         states = ("pruned", "fail")
         counts = {state: len(result.of(state)) for state in states if result.of(state)}
-        raise SweepError(
-            f"study {result.name} has no complete trial: {counts or 'none ran'}; each failed trial "
-            f"keeps its reason, see the log in {self.plan.paths.sweep_dir}"
-        )
+        what = f"study {result.name} has no complete trial: {counts or 'none ran'}"
+        where = f"see the log in {self.plan.paths.sweep_dir}"
+        raise SweepError(f"{what}; each failed trial keeps its reason, {where}")
 
     def _confirm(self, candidates: Sequence[TrialResult]) -> None:
         """Train the candidates again with fresh seeds, and print how much luck there was."""

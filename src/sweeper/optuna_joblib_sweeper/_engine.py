@@ -8,9 +8,9 @@ from functools import partial
 
 import cloudpickle
 import psutil
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
-from optuna_joblib_sweeper._job import Job, Outcome
+from optuna_joblib_sweeper._job import Job
 from optuna_joblib_sweeper._pool import WorkerDiedError, stream
 from optuna_joblib_sweeper._record import TrialRecord
 from optuna_joblib_sweeper._storage import mend
@@ -42,17 +42,15 @@ class Engine:
         self.job = job
         self.settings = job.plan.settings
         self.tally = Tally(job.plan.settings, job.plan.budget, store.trials())
-        self.observe: Callable[[Outcome], None] = lambda outcome: None
+        self.observe: Callable[[FrozenTrial], None] = lambda trial: None
         self._keep = keep
         self._idle_deaths = 0
         try:
             pickled = cloudpickle.dumps(job)
         except Exception as error:
-            raise SweepError(
-                f"the task function can't be sent to a worker process: {error}; keep open files, "
-                f"locks and connections out of its module's globals, or set "
-                f"hydra.sweeper.backend=sequential"
-            ) from None
+            remedy = "keep open files, locks and connections out of its module's globals, or set"
+            unsent = f"the task function can't be sent to a worker process: {error}; {remedy}"
+            raise SweepError(f"{unsent} hydra.sweeper.backend=sequential") from None
         self._run_token = partial(run_token, secrets.token_hex(8), pickled)
 
     def run(self) -> str | None:
@@ -84,7 +82,7 @@ class Engine:
 
         A trial that was running each time a driver died hard is tried alone, in the end not again.
         """
-        for trial in self.store.running():
+        for trial in self.store.abandoned():
             crashes = TrialRecord.of(trial).crashes + 1
             if crashes > self.settings.max_retries + CRASHES_BEFORE_SUSPICION:
                 self._give_up(trial, f"the whole sweep died {crashes} times while this trial ran")
@@ -114,12 +112,11 @@ class Engine:
 
     def _run_phase(self, tokens: Iterable[int | None], n_jobs: int) -> bool:
         """Run the tokens; True if a worker died, whose trials are then waiting again."""
-        backend, threads = self.settings.backend, self.settings.threads
         died = False
         try:
-            for outcome in stream(self._run_token, tokens, n_jobs, backend, threads):
-                if outcome is not None:
-                    self._count(outcome)
+            for number in stream(self._run_token, tokens, n_jobs, self.settings):
+                if number is not None:
+                    self._count(number)
         except WorkerDiedError:
             died = True
             self._end_workers()
@@ -133,10 +130,8 @@ class Engine:
         """One of `lost` killed a worker; which one is known only if it was alone."""
         self._idle_deaths = 0 if lost else self._idle_deaths + 1
         if self._idle_deaths >= DEATHS_WITHOUT_TRIAL:
-            raise SweepError(
-                f"workers died {self._idle_deaths} times before they took a trial; "
-                f"hydra.sweeper.backend=sequential shows why"
-            )
+            died = f"workers died {self._idle_deaths} times before they took a trial"
+            raise SweepError(f"{died}; hydra.sweeper.backend=sequential shows why")
         for trial in lost:
             deaths = TrialRecord.of(trial).deaths + (1 if len(lost) == 1 else 0)
             if deaths > self.settings.max_retries:
@@ -147,9 +142,9 @@ class Engine:
 
     def _give_up(self, trial: FrozenTrial, reason: str) -> None:
         self.store.give_up(trial, reason)
-        overrides = TrialRecord.of(trial).overrides
-        self._count(Outcome(trial.number, TrialState.FAIL, None, reason, overrides))
+        self._count(trial.number)
 
-    def _count(self, outcome: Outcome) -> None:
-        self.tally.add(outcome.number, outcome.state, outcome.values, outcome.reason or "")
-        self.observe(outcome)
+    def _count(self, number: int) -> None:
+        trial = self.store.trial(number)
+        self.tally.add(trial)
+        self.observe(trial)

@@ -21,10 +21,10 @@ class Fingerprint:
         grid: whether every point is run once.
     """
 
-    space: str
-    config: str
-    direction: str
-    grid: bool
+    space: str = ""
+    config: str = ""
+    direction: str = ""
+    grid: bool = False
 
     def difference(self, now: "Fingerprint") -> str:
         """The lines that differ, `-` for this one and `+` for `now`; empty if none do."""

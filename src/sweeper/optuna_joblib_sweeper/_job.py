@@ -1,10 +1,8 @@
-"""What a worker is sent, and what it sends back: plain records, pickled once a study."""
+"""What a worker is sent: plain records, pickled once a study."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from optuna.trial import TrialState
 
 from optuna_joblib_sweeper._compose import Composer
 from optuna_joblib_sweeper._fingerprint import Fingerprint
@@ -75,14 +73,3 @@ class Job:
     driver: Mapping[str, str]
     driver_pid: int | None
     quiet: bool
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a trial."""
-
-    number: int
-    state: TrialState
-    values: tuple[float, ...] | None
-    reason: str | None
-    overrides: tuple[str, ...]

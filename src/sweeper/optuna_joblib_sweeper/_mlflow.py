@@ -5,69 +5,90 @@ It uses the client alone: the fluent API keeps its active run in globals, which 
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import mlflow
 from mlflow.tracking import MlflowClient
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from optuna_joblib_sweeper import mlflow_runs
-from optuna_joblib_sweeper._job import Job, Outcome, StudyPlan, TrackingLink
+from optuna_joblib_sweeper._job import Job, StudyPlan, TrackingLink
 from optuna_joblib_sweeper._outputs import trials_csv
 from optuna_joblib_sweeper._record import StudyRecord, TrialRecord
 from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper._tally import Tally
 from optuna_joblib_sweeper._values import override_text, short_text
-from optuna_joblib_sweeper.errors import SweepError, reason_of
+from optuna_joblib_sweeper.errors import Interrupted, SweepError, reason_of
 from optuna_joblib_sweeper.paths import absolute_uri
 from optuna_joblib_sweeper.processes import may_be_alive
 from optuna_joblib_sweeper.result import SweepResult
-from optuna_joblib_sweeper.settings import MlflowSettings
 from optuna_joblib_sweeper.signals import interrupts_wait
 
 FLUSH_SECONDS = 1.0
-_STATUS = {
-    TrialState.COMPLETE: "FINISHED",
-    TrialState.PRUNED: "FINISHED",
-    TrialState.FAIL: "FAILED",
-    TrialState.WAITING: "KILLED",
-}
+_STATUS = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "FAILED", "WAITING": "KILLED"}
 
 
+@dataclass
 class ParentRun:
     """The study's run, held by the driver."""
 
-    def __init__(self, client: MlflowClient, store: StudyStore, link: TrackingLink) -> None:
-        """Wrap an open run; `link` is what the workers need."""
-        self.client = client
-        self.store = store
-        self.link = link
-        self.run_id = link.parent_run_id
-        self._best: dict[int, float] = {}
-        self._flushed = time.monotonic()
+    client: MlflowClient
+    store: StudyStore
+    link: TrackingLink  # what the workers need
+    best: dict[int, float] = field(default_factory=dict)  # by trials finished, not yet recorded
+    flushed: float = field(default_factory=time.monotonic)
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return self.link.parent_run_id
 
     @classmethod
-    def open(
-        cls, plan: StudyPlan, store: StudyStore, prepare: Callable[[str], None] | None
-    ) -> "ParentRun":
+    @contextmanager
+    def opened(cls, plan: StudyPlan, store: StudyStore) -> "Iterator[ParentRun]":
         """Make store, experiment and run, before any worker lives: only one process may.
+
+        The run is closed with what really happened.
 
         Raises:
             SweepError: the store can't be used.
         """
         default = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
         uri = absolute_uri(plan.settings.mlflow.tracking_uri or default)
-        if prepare is not None:
-            prepare(uri)
+        parent, status, reason = None, "FINISHED", None
+        try:
+            with interrupts_wait():
+                parent = cls._open(uri, plan, store)
+            yield parent
+        except BaseException as error:
+            status = "KILLED" if isinstance(error, Interrupted) else "FAILED"
+            reason = reason_of(error)
+            raise
+        finally:
+            if parent is not None:
+                parent.close(status, reason)
+
+    @classmethod
+    def _open(cls, uri: str, plan: StudyPlan, store: StudyStore) -> "ParentRun":
+        settings, run_id = plan.settings.mlflow, store.record().run_id
+        name, files = settings.experiment or store.name, settings.artifact_location
         try:
             with mlflow_runs.store_lock(uri):
                 client = mlflow_runs.client_of(uri)
-                link = _open_link(client, uri, plan.settings.mlflow, store)
+                experiment = mlflow_runs.experiment_id(client, name, files)
+                run = mlflow_runs.reopen(client, run_id) if run_id else None
+                if run is None:
+                    tags = {"study": store.name}
+                    made = mlflow_runs.create_run(client, experiment, store.name, tags)
+                    run = client.get_run(made)
         except Exception as error:  # whatever the driver of a database raises
             key, reason = "hydra.sweeper.mlflow.tracking_uri", reason_of(error)
             raise SweepError(f"{key}={uri} can't be used: {reason}") from error
+        link = TrackingLink(uri, run.info.experiment_id, run.info.run_id)
+        store.set_record(tracking_uri=uri, run_id=link.parent_run_id)
         _log_new_params(client, link.parent_run_id, parent_params(plan, store.record()))
         # A tag beside the parameter, because a resume may have more trials.
         mlflow_runs.log_batch(client, link.parent_run_id, tags={"n_trials": str(plan.budget)})
@@ -76,14 +97,14 @@ class ParentRun:
     def observe(self, tally: Tally) -> None:
         """Record the best value so far, at most once a second: the store has other writers."""
         if tally.best_value is not None:
-            self._best[tally.finished] = tally.best_value
-        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self.best[tally.finished] = tally.best_value
+        if time.monotonic() - self.flushed > FLUSH_SECONDS:
             self._flush()
 
     def _flush(self) -> None:
-        mlflow_runs.log_batch(self.client, self.run_id, metrics={"best_value": self._best})
-        self._best = {}
-        self._flushed = time.monotonic()
+        mlflow_runs.log_batch(self.client, self.run_id, metrics={"best_value": self.best})
+        self.best = {}
+        self.flushed = time.monotonic()
 
     @interrupts_wait()
     def close_children(self) -> None:
@@ -94,11 +115,11 @@ class ParentRun:
             tags = run.data.tags
             ours = tags.get("study") == self.store.name
             trial = trials.get(tags.get("trial", "")) if ours else None
-            state = trial.state if trial else TrialState.WAITING
-            if state == TrialState.RUNNING or (trial is None and may_be_alive(tags)):
+            state = trial.state.name if trial else "WAITING"
+            if state == "RUNNING" or (trial is None and may_be_alive(tags)):
                 continue  # another driver's
-            reason = TrialRecord.of(trial).reason if trial else None
-            reason = "interrupted" if state == TrialState.WAITING else reason
+            finished = trial and trial.state.is_finished()
+            reason = TrialRecord.of(trial).reason if trial and finished else "interrupted"
             mlflow_runs.close_run(self.client, run.info.run_id, _STATUS[state], None, reason)
 
     @interrupts_wait()
@@ -126,22 +147,22 @@ class ParentRun:
             self.client.log_figure(self.run_id, figure, f"plots/{name}.png")
 
     @interrupts_wait()
-    def close(self, status: str, reason: str | None = None) -> None:
-        """End the run with what really happened: FINISHED, FAILED or KILLED."""
+    def close(self, status: str, reason: str | None) -> None:
+        """End the run, and those below it that nobody else will end."""
         try:
+            self.close_children()
             self._flush()
         finally:
             outcome = "finished" if status == "FINISHED" else "failed"
             mlflow_runs.close_run(self.client, self.run_id, status, outcome, reason)
 
 
+@dataclass(frozen=True)
 class ChildRun:
     """A trial's run, held by the worker; a retried trial continues in the same one."""
 
-    def __init__(self, client: MlflowClient, run_id: str) -> None:
-        """Wrap an open run."""
-        self.client = client
-        self.run_id = run_id
+    client: MlflowClient
+    run_id: str
 
     @classmethod
     @contextmanager
@@ -172,21 +193,22 @@ class ChildRun:
         ):
             yield cls(client, run_id)
 
-    def close(self, outcome: Outcome, attempt: int, threads: int) -> None:
+    def close(self, trial: FrozenTrial, threads: int) -> None:
         """End the run as the trial ended; tags that the task set itself stay as they are."""
         active = mlflow.active_run()
         if active is not None and active.info.run_id == self.run_id:
             mlflow.end_run()  # the task left it open; the next trial would log into it
-        values = outcome.values or ()
+        state, record = trial.state.name, TrialRecord.of(trial)
+        values = trial.values if state == "COMPLETE" else []
         several = len(values) > 1
         metrics = {f"objective_{i}" if several else "objective": v for i, v in enumerate(values)}
-        tags = {"attempt": str(attempt), "threads": str(threads)}
+        tags = {"attempt": str(record.attempt), "threads": str(threads)}
         mlflow_runs.log_batch(self.client, self.run_id, metrics=metrics, tags=tags)
-        words = {TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
-        ended = {"outcome": words.get(outcome.state), "reason": outcome.reason}
+        words = {"PRUNED": "pruned", "FAIL": "failed"}
+        ended = {"outcome": words.get(state), "reason": record.reason}
         present = self.client.get_run(self.run_id).data.tags if any(ended.values()) else {}
         fresh = {key: None if key in present else text for key, text in ended.items()}
-        mlflow_runs.close_run(self.client, self.run_id, _STATUS[outcome.state], **fresh)
+        mlflow_runs.close_run(self.client, self.run_id, _STATUS[state], **fresh)
 
 
 def parent_params(plan: StudyPlan, record: StudyRecord) -> dict[str, Any]:
@@ -196,22 +218,6 @@ def parent_params(plan: StudyPlan, record: StudyRecord) -> dict[str, Any]:
     params |= {"direction": plan.fingerprint.direction, "threads": plan.settings.threads}
     params |= {} if plan.points is None else {"grid_points": plan.points}
     return params | {f"space/{key}": what for key, what in plan.fingerprint.searched()}
-
-
-def _open_link(
-    client: MlflowClient, uri: str, settings: MlflowSettings, store: StudyStore
-) -> TrackingLink:
-    """The study's experiment and run, of this start or an earlier one."""
-    name = settings.experiment or store.name
-    experiment = mlflow_runs.experiment_id(client, name, settings.artifact_location)
-    known = store.record().run_id
-    run = mlflow_runs.reopen(client, known) if known else None
-    if run is None:
-        run_id = mlflow_runs.create_run(client, experiment, store.name, {"study": store.name})
-    else:
-        experiment, run_id = run.info.experiment_id, run.info.run_id
-    store.set_record(tracking_uri=uri, run_id=run_id)
-    return TrackingLink(uri, experiment, run_id)
 
 
 def _reopened(

@@ -19,10 +19,11 @@ from rich.table import Table
 
 from optuna_joblib_sweeper._compose import Composer
 from optuna_joblib_sweeper._job import StudyPlan
-from optuna_joblib_sweeper._values import short_text
+from optuna_joblib_sweeper._values import short_value
 from optuna_joblib_sweeper.result import SweepResult, TrialResult
 
 SHOWN_TRIALS = 5
+_ABSENT = object()
 
 
 def results(result: SweepResult) -> dict[str, Any]:
@@ -118,35 +119,27 @@ def print_table(console: Console, result: SweepResult) -> None:
         mean = trial.confirmed_mean
         shown = [f"{value:.6g}" for value in trial.values]
         shown += ["" if mean is None else f"{mean:.6g}"] if confirmed else []
-        table.add_row(str(trial.number), *shown, *(_cell(trial, key) for key in keys))
+        params = (trial.params.get(key, _ABSENT) for key in keys)
+        shown += ["" if value is _ABSENT else short_value(value) for value in params]
+        table.add_row(str(trial.number), *shown)
     console.print(table)
-
-
-def _cell(trial: TrialResult, key: str) -> str:
-    """A parameter's value; empty where the trial has none."""
-    if key not in trial.params:
-        return ""
-    return short_text(key, trial.params[key]).partition("=")[2]
 
 
 def trials_csv(result: SweepResult) -> str:
     """All trials, one a row."""
-    several = len(result.directions) > 1
-    rows = [
-        {
-            "trial": trial.number,
-            "state": trial.state.upper(),
-            **{f"value_{i}" if several else "value": v for i, v in enumerate(trial.values)},
-            **trial.params,
-            "seconds": trial.seconds,
-            "run_id": trial.run_id,
-            "reason": trial.reason,
-        }
-        for trial in result.trials
-    ]
+    rows = [_row(trial, len(result.directions) > 1) for trial in result.trials]
     out = io.StringIO()
     names = dict.fromkeys(name for row in rows for name in row)
     writer = csv.DictWriter(out, list(names), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return out.getvalue()
+
+
+def _row(trial: TrialResult, several: bool) -> dict[str, Any]:
+    row = {"trial": trial.number, "state": trial.state.upper()}
+    values = {f"value_{i}" if several else "value": v for i, v in enumerate(trial.values)}
+    ran = trial.ended - trial.started if trial.started and trial.ended else None
+    seconds = ran and ran.total_seconds()
+    rest = {"seconds": seconds, "run_id": trial.run_id, "reason": trial.reason}
+    return row | values | dict(trial.params) | rest

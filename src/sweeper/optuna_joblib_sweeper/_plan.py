@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from optuna_joblib_sweeper.settings import Settings, class_name, read_settings
 log = logging.getLogger(__name__)
 
 Hook = Callable[..., Any] | None
-_HOOKS = ("custom_search_space", "check", "on_complete", "mlflow.prepare")
+_HOOKS = ("custom_search_space", "check", "on_complete")
 _MISSING = object()
 
 
@@ -44,7 +43,7 @@ def make_plan(
         SweepError: whatever a user can mend.
     """
     settings = read_settings(raw)
-    hooks = {name: _hook(name, attrgetter(name)(settings)) for name in _HOOKS}
+    hooks = {name: _hook(name, getattr(settings, name)) for name in _HOOKS}
     _check_packages(settings)
     _warn_of_launcher(config.hydra.overrides.hydra)
     read = read_plan(settings.params, arguments, context.config_loader, partial(_look_up, config))
@@ -53,10 +52,8 @@ def make_plan(
     suggest_more, check = hooks["custom_search_space"], hooks["check"]
     if not space.parameters and suggest_more is None:
         # Allowed, as in Hydra's own plugin: an app may draw its random numbers itself.
-        log.warning(
-            "nothing is swept, so all trials are given the same config; sweep something by "
-            "hydra.sweeper.params, or by KEY=choice(…) on the command line"
-        )
+        remedy = "sweep something by hydra.sweeper.params, or by KEY=choice(…) as an argument"
+        log.warning("nothing is swept, so all trials are given the same config; %s", remedy)
     space_check = SpaceCheck(composer, space, check)
     base = space_check.compose_all()
     if suggest_more is not None:
@@ -85,22 +82,19 @@ def announcement(plan: StudyPlan) -> str:
         trials += f" of a grid of {plan.points} points"
     if settings.confirm.top:
         trials += f", then the best {settings.confirm.top} with {len(plan.confirm_seeds)} seeds"
-    threads = f"{settings.threads} thread{'s' if settings.threads > 1 else ''}"
-    return (
-        f"Study {plan.paths.study_name}: {trials}; {class_name(settings.sampler)}, "
-        f"{class_name(settings.pruner)}, {settings.n_jobs} × {settings.backend}, {threads} each; "
-        f"storage {plan.paths.storage}"
-    )
+    parts = f"{class_name(settings.sampler)}, {class_name(settings.pruner)}"
+    threads = f"{settings.threads} thread{'s' if settings.threads > 1 else ''} each"
+    workers = f"{settings.n_jobs} × {settings.backend}, {threads}"
+    name, storage = plan.paths.study_name, plan.paths.storage
+    return f"Study {name}: {trials}; {parts}, {workers}; storage {storage}"
 
 
 def _check_packages(settings: Settings) -> None:
     check_samplers(settings)
     check_backend(settings.backend)
     if settings.mlflow.enabled and find_spec("mlflow") is None:
-        raise SweepError(
-            "hydra.sweeper.mlflow.enabled=true needs the package mlflow; install "
-            "optuna-joblib-sweeper[mlflow], or set it to false"
-        )
+        remedy = "install optuna-joblib-sweeper[mlflow], or set it to false"
+        raise SweepError(f"hydra.sweeper.mlflow.enabled=true needs the package mlflow; {remedy}")
 
 
 def _look_up(config: DictConfig, key: str) -> Any:
@@ -130,11 +124,7 @@ def _warn_of_launcher(hydra_overrides: Sequence[str]) -> None:
     """An app may have a launcher for its other multiruns; one chosen now would be in vain."""
     for override in hydra_overrides:
         if override.startswith("hydra/launcher=") and override != "hydra/launcher=basic":
-            log.warning(
-                "%s is not used: this sweeper runs its trials itself, see "
-                "hydra.sweeper.n_jobs and hydra.sweeper.backend",
-                override,
-            )
+            log.warning("%s is not used: see hydra.sweeper.n_jobs and .backend", override)
 
 
 def _fresh_name(job_name: str) -> str:

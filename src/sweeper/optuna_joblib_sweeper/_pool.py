@@ -1,4 +1,4 @@
-"""joblib's pool as a stream: tokens in, outcomes out as they come; a dead worker is an exception.
+"""joblib's pool as a stream: tokens in, results out as they come; a dead worker is an exception.
 
 It refuses to know what a token means.
 """
@@ -10,7 +10,10 @@ from joblib import Parallel, delayed, parallel_config
 
 from optuna_joblib_sweeper._private import LokyBackend, OneLokyBackend, TerminatedWorkerError
 from optuna_joblib_sweeper.errors import SweepError
+from optuna_joblib_sweeper.settings import Settings
 from optuna_joblib_sweeper.signals import deaf_children, interrupts_wait
+
+Run = Callable[[Any], Any]
 
 
 class WorkerDiedError(Exception):
@@ -33,23 +36,17 @@ def check_backend(name: str) -> None:
         raise SweepError(f"hydra.sweeper.backend={name} can't be used: {reason}") from None
 
 
-def stream(
-    function: Callable[..., Any],
-    tokens: Iterable[Any],
-    n_jobs: int,
-    backend: str,
-    threads: int,
-) -> Iterator[Any]:
-    """Yield `function(token)` for all tokens, in the order of their ends.
+def stream(run: Run, tokens: Iterable[Any], n_jobs: int, settings: Settings) -> Iterator[Any]:
+    """Yield `run(token)` for all tokens, in the order of their ends.
 
     A token is drawn from `tokens` only when a worker is free for it.
 
     Raises:
         WorkerDiedError: a worker was killed, or ended itself.
     """
-    with parallel_config(**_backend(backend, n_jobs, threads)):
+    with parallel_config(backend=_backend(n_jobs, settings)):
         parallel = Parallel(
-            n_jobs=max(n_jobs, 2) if backend == "loky" else n_jobs,
+            n_jobs=max(n_jobs, 2) if settings.backend == "loky" else n_jobs,
             return_as="generator_unordered",
             batch_size=1,
             pre_dispatch=n_jobs,
@@ -57,8 +54,8 @@ def stream(
         )
     try:
         with interrupts_wait(), deaf_children():  # the call starts the workers
-            outcomes = parallel(delayed(function)(token) for token in tokens)
-        yield from outcomes
+            results = parallel(delayed(run)(token) for token in tokens)
+        yield from results
     except Exception as error:
         # By name as well: dask's error exists only where dask is installed.
         if isinstance(error, TerminatedWorkerError) or type(error).__name__ == "KilledWorker":
@@ -66,9 +63,9 @@ def stream(
         raise
 
 
-def _backend(backend: str, n_jobs: int, threads: int) -> dict[str, Any]:
-    if backend != "loky":
-        return {"backend": backend}  # by name: joblib registers clusters when one is named
+def _backend(n_jobs: int, settings: Settings) -> Any:
+    if settings.backend != "loky":
+        return settings.backend  # by name: joblib registers clusters when one is named
     # The environment reaches what a task loads later, with a thread pool of its own.
     kind = OneLokyBackend if n_jobs == 1 else LokyBackend
-    return {"backend": kind(inner_max_num_threads=threads)}
+    return kind(inner_max_num_threads=settings.threads)

@@ -10,7 +10,7 @@ from typing import Any
 
 import cloudpickle
 from hydra._internal.config_loader_impl import get_overrides_dirname
-from hydra._internal.utils import _locate
+from hydra._internal.utils import _locate as locate  # its public `get_method` prints errors
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn
 from joblib._parallel_backends import LokyBackend
@@ -21,24 +21,15 @@ from omegaconf.basecontainer import BaseContainer
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial
 
-__all__ = ["LokyBackend", "TerminatedWorkerError"]
+__all__ = ["LokyBackend", "TerminatedWorkerError", "locate"]
 
 _HYDRAS_RESOLVERS = ("now", "hydra", "python_version")
 
 
-def locate(path: str) -> Any:
-    """The object called `path`: Hydra's public `get_method` without the error that it prints."""
-    return _locate(path)
-
-
-def override_dirname(overrides: Sequence[Override], style: DictConfig) -> str:
+def override_dirname(config: DictConfig, overrides: Sequence[Override]) -> str:
     """The value of `hydra.job.override_dirname`, which Hydra sets while it composes."""
-    return get_overrides_dirname(
-        overrides=list(overrides),
-        kv_sep=style.kv_sep,
-        item_sep=style.item_sep,
-        exclude_keys=style.exclude_keys,
-    )
+    style = config.hydra.job.config.override_dirname
+    return get_overrides_dirname(list(overrides), style.exclude_keys, style.item_sep, style.kv_sep)
 
 
 def returned(job: JobReturn) -> Any:

@@ -4,18 +4,18 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from rich import progress
 from rich.console import Console
 
-from optuna_joblib_sweeper._job import Outcome
+from optuna_joblib_sweeper._record import TrialRecord
 from optuna_joblib_sweeper._tally import Tally
 
 log = logging.getLogger(__name__)
 
 
 class Display:
-    """Shows the outcomes of one study."""
+    """Shows how the trials of one study end."""
 
     def __init__(self, title: str, tally: Tally, n_jobs: int, console: Console) -> None:
         """Nothing is shown before `shown`."""
@@ -41,12 +41,13 @@ class Display:
             self._refresh()
             yield
 
-    def update(self, outcome: Outcome) -> None:
+    def update(self, trial: FrozenTrial) -> None:
         """Show one more finished trial."""
+        reason = TrialRecord.of(trial).reason
         if not self.console.is_terminal:
-            self._log(outcome)
-        elif outcome.reason:
-            self.console.print(f"trial {outcome.number} failed: {outcome.reason}", markup=False)
+            self._log(trial)
+        elif reason:
+            self.console.print(f"trial {trial.number} failed: {reason}", markup=False)
         self._refresh()
 
     def _refresh(self) -> None:
@@ -60,12 +61,12 @@ class Display:
             parts += [f"[green]best {tally.best_value:.5g} by {tally.best_number}[/]"]
         self._progress.update(self._task, completed=tally.finished, status=" · ".join(parts))
 
-    def _log(self, outcome: Outcome) -> None:
-        tally, best = self.tally, ""
+    def _log(self, trial: FrozenTrial) -> None:
+        tally, best, record = self.tally, "", TrialRecord.of(trial)
         count = f"{tally.finished}/{tally.budget}" if tally.budget else f"{tally.finished}"
         if tally.best_value is not None:
             best = f" (best {tally.best_value:.6g} by {tally.best_number})"
-        ends = {TrialState.FAIL: f"failed: {outcome.reason}", TrialState.PRUNED: "pruned"}
-        values = ", ".join(f"{value:.6g}" for value in outcome.values or ())
-        what, overrides = ends.get(outcome.state, values), " ".join(outcome.overrides)
-        log.info("%s trial %d %s: %s%s", count, outcome.number, overrides, what, best)
+        ends = {TrialState.FAIL: f"failed: {record.reason}", TrialState.PRUNED: "pruned"}
+        what = ends.get(trial.state) or ", ".join(f"{value:.6g}" for value in trial.values)
+        overrides = " ".join(record.overrides)
+        log.info("%s trial %d %s: %s%s", count, trial.number, overrides, what, best)

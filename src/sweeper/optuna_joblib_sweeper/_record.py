@@ -6,9 +6,9 @@ hooks and reports read the `SweepResult` that is made of them.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self
 
 from optuna.distributions import CategoricalDistribution
 from optuna.study import Study
@@ -21,12 +21,22 @@ from optuna_joblib_sweeper.paths import StudyPaths
 from optuna_joblib_sweeper.result import Recorded, SweepResult, SweptParameter, TrialResult
 from optuna_joblib_sweeper.settings import unnamed
 
-_R = TypeVar("_R", "StudyRecord", "TrialRecord")
 _CONFIRMATION = re.compile(r"-confirm-[0-9a-f]{8}$")
 
 
+@dataclass(frozen=True)
+class _Attributes:
+    """User attributes as fields; others are passed over."""
+
+    @classmethod
+    def read(cls, attributes: Mapping[str, Any]) -> Self:
+        """From what Optuna returns."""
+        names = {field.name for field in fields(cls)}
+        return cls(**{key: value for key, value in attributes.items() if key in names})
+
+
 @dataclass(frozen=True, kw_only=True)
-class StudyRecord(Recorded):
+class StudyRecord(Recorded, _Attributes):
     """Attributes of a study.
 
     Attributes:
@@ -38,19 +48,14 @@ class StudyRecord(Recorded):
     """
 
     fingerprint: Mapping[str, Any] | None = None
-    folder: str = "."
-    parameters: tuple[Mapping[str, Any], ...] = ()
-    confirmed: Mapping[str, list[float]] | None = None
+    folder: str = ""
+    parameters: Sequence[Mapping[str, Any]] = ()
+    confirmed: Mapping[str, list[float]] = field(default_factory=dict)
     completed: list[int] | None = None
-
-    @classmethod
-    def of(cls, attributes: Mapping[str, Any]) -> "StudyRecord":
-        """From a study's user attributes."""
-        return _read(cls, attributes)
 
 
 @dataclass(frozen=True)
-class TrialRecord:
+class TrialRecord(_Attributes):
     """Attributes of a trial.
 
     Attributes:
@@ -60,36 +65,31 @@ class TrialRecord:
         deaths: how often it alone lost its worker.
         suspect: whether it is to be run alone.
         proposal: its `overrides`, its part of the command line, and its `params`, the swept
-            values as they arrive in the config; None before it was sampled.
+            values as they arrive in the config; empty before it was sampled.
         mlflow_run_id: its run.
         reason: why it failed, in a line.
         traceback: the same at length.
     """
 
-    driver: Mapping[str, str] | None = None
+    driver: Mapping[str, str] = field(default_factory=dict)
     attempt: int = 0
     crashes: int = 0
     deaths: int = 0
     suspect: bool = False
-    proposal: Mapping[str, Any] | None = None
+    proposal: Mapping[str, Any] = field(default_factory=dict)
     mlflow_run_id: str | None = None
     reason: str | None = None
     traceback: str | None = None
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> "TrialRecord":
-        """From a trial's user attributes."""
-        return _read(cls, trial.user_attrs)
+        """Those of `trial`."""
+        return cls.read(trial.user_attrs)
 
     @property
     def overrides(self) -> tuple[str, ...]:
         """Its part of the command line; empty before it was sampled."""
-        return tuple((self.proposal or {}).get("overrides", ()))
-
-
-def _read(kind: type[_R], attributes: Mapping[str, Any]) -> _R:
-    names = {field.name for field in fields(kind)}
-    return kind(**{key: value for key, value in attributes.items() if key in names})
+        return tuple(self.proposal.get("overrides", ()))
 
 
 def read_study(storage: str, name: str) -> SweepResult:
@@ -108,52 +108,51 @@ def read_study(storage: str, name: str) -> SweepResult:
 
 def sweep_result(study: Study, storage: str) -> SweepResult:
     """The study as plain values; one that plain Optuna made has fewer of them."""
-    record = StudyRecord.of(study.user_attrs)
-    fingerprint = Fingerprint(**record.fingerprint) if record.fingerprint else None
-    root = Path(record.folder)
-    paths = StudyPaths(study.study_name, root, storage, root)
+    record = StudyRecord.read(study.user_attrs)
+    fingerprint = Fingerprint(**(record.fingerprint or {}))
+    root, name = Path(record.folder), study.study_name
+    paths = StudyPaths(name, root, storage, root)
     trials = study.get_trials(deepcopy=False)
     directions = tuple(direction.name.lower() for direction in study.directions)
-    shared = {field.name: getattr(record, field.name) for field in fields(Recorded)}
+    shared = {one.name: getattr(record, one.name) for one in fields(Recorded)}
+    shared["objectives"] = tuple(record.objectives) or unnamed(len(directions))
     return SweepResult(
-        name=study.study_name,
+        name=name,
         storage=storage,
         directions=directions,
-        space=fingerprint.searched() if fingerprint else (),
+        space=fingerprint.searched(),
         parameters=_parameters(record, trials),
-        config=fingerprint.values() if fingerprint else {},
+        config=fingerprint.values(),
         trials=tuple(_trial(trial, record, paths) for trial in trials),
         study=study,
-        **shared | {"objectives": tuple(record.objectives) or unnamed(len(directions))},
+        **shared,
     )
 
 
 def _trial(trial: FrozenTrial, record: StudyRecord, paths: StudyPaths) -> TrialResult:
-    own = TrialRecord.of(trial)
-    complete = trial.state == TrialState.COMPLETE
+    own, number = TrialRecord.of(trial), trial.number
     return TrialResult(
-        number=trial.number,
+        number=number,
         state=trial.state.name.lower(),
-        values=tuple(trial.values) if complete else (),
-        params=(own.proposal or {}).get("params", trial.params),
+        values=tuple(trial.values) if trial.state == TrialState.COMPLETE else (),
+        params=own.proposal.get("params", trial.params),
         overrides=own.overrides,
-        folder=paths.trial_folder(trial.number),
+        folder=paths.trial_folder(number),
         run_id=own.mlflow_run_id,
         reports=dict(sorted(trial.intermediate_values.items())),
-        confirmed=tuple((record.confirmed or {}).get(str(trial.number), ())),
+        confirmed=tuple(record.confirmed.get(str(number), ())),
         reason=own.reason,
         started=trial.datetime_start,
         ended=trial.datetime_complete,
     )
 
 
-def _parameters(record: StudyRecord, trials: list[FrozenTrial]) -> tuple[SweptParameter, ...]:
+def _parameters(record: StudyRecord, trials: Sequence[FrozenTrial]) -> tuple[SweptParameter, ...]:
     """What the space has, then what a custom search space suggested beside it."""
     found = {swept["name"]: SweptParameter(**swept) for swept in record.parameters}
     for trial in trials:
-        for name, distribution in trial.distributions.items():
-            if name not in found:
-                found[name] = swept_parameter(name, distribution, None)
+        for name in trial.distributions.keys() - found.keys():
+            found[name] = swept_parameter(name, trial.distributions[name], None)
     return tuple(found.values())
 
 

@@ -85,10 +85,8 @@ class Parameter:
         if isinstance(dist, IntDistribution):
             return list(range(dist.low, dist.high + 1, dist.step))
         if dist.step is None:
-            raise SweepError(
-                f"a grid needs values that it can count, got {self.key} between {dist.low} and "
-                f"{dist.high}; use choice(…) or range(…), or another hydra/sweeper/sampler"
-            )
+            remedy = "use choice(…) or range(…), or another hydra/sweeper/sampler"
+            raise SweepError(f"a grid needs values that it can count, got {self}; {remedy}")
         count = round((dist.high - dist.low) / dist.step) + 1
         # Twelve digits: 0.1 + 2 · 0.1 is meant to be 0.3.
         return [round(dist.low + index * dist.step, 12) for index in range(count)]
@@ -123,11 +121,8 @@ class Space:
 
     def active(self, parameter: Parameter, chosen: Mapping[str, Any]) -> bool:
         """Whether `parameter` exists beside the suggested values `chosen`."""
-        return all(
-            condition.key in chosen
-            and self.decode(condition.key, chosen[condition.key]) in condition.values
-            for condition in parameter.when
-        )
+        values = self.decoded(chosen)
+        return all(c.key in values and values[c.key] in c.values for c in parameter.when)
 
     def decode(self, key: str, suggested: Any) -> Any:
         """The value that arrives in the config; a key from elsewhere stands for itself."""
@@ -144,34 +139,25 @@ class Space:
         """What to pass to Hydra for the suggested values `chosen`."""
         return [f"{key}={override_text(value)}" for key, value in self.decoded(chosen).items()]
 
-    def points(self) -> Iterator[dict[str, Any]]:
-        """Every point of the grid, the last parameter fastest, as Hydra's own multirun orders."""
-
-        def extend(index: int, chosen: dict[str, Any]) -> Iterator[dict[str, Any]]:
-            if index == len(self.parameters):
-                yield chosen
-                return
-            parameter = self.parameters[index]
-            choices = [{parameter.key: value} for value in grids[index]]
-            for choice in choices if self.active(parameter, chosen) else [{}]:
-                yield from extend(index + 1, chosen | choice)
-
-        grids = [parameter.grid() for parameter in self.parameters]
-        return extend(0, {})
-
     def grid(self) -> list[dict[str, Any]]:
-        """The points as a list.
+        """Every point, the last parameter fastest, as Hydra's own multirun orders.
 
         Raises:
             SweepError: more than a million of them, or values that can't be counted.
         """
-        points = list(itertools.islice(self.points(), MAX_GRID + 1))
-        if len(points) > MAX_GRID:
-            raise SweepError(
-                f"a grid may have {MAX_GRID:,} points, this one has more; sweep fewer values, "
-                f"or use hydra/sweeper/sampler=qmc"
-            )
+        points: list[dict[str, Any]] = [{}]
+        for parameter in self.parameters:
+            longer = (p | v for p in points for v in self._values(parameter, p))
+            points = list(itertools.islice(longer, MAX_GRID + 1))
+            if len(points) > MAX_GRID:
+                remedy = "sweep fewer values, or use hydra/sweeper/sampler=qmc"
+                raise SweepError(f"a grid may have {MAX_GRID:,} points, got more; {remedy}")
         return points
+
+    def _values(self, parameter: Parameter, chosen: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The values of `parameter` beside `chosen`; one empty choice where it has no place."""
+        grid = parameter.grid() if self.active(parameter, chosen) else None
+        return [{}] if grid is None else [{parameter.key: value} for value in grid]
 
     def probes(self) -> Iterator[tuple[str | None, dict[str, Any]]]:
         """Points that together hold each example value once, with the parameter that varies.

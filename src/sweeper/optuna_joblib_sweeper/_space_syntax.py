@@ -84,7 +84,7 @@ class _Reader:
         if isinstance(value, Mapping):
             return self._read_mapping(key, value)
         if isinstance(value, list):
-            return _choice(key, value)
+            return choice(key, value)
         text = f"{key}={value if isinstance(value, str) else override_text(value)}"
         return self.read_override(self.parse(text), text)
 
@@ -97,7 +97,7 @@ class _Reader:
         if "space" in value:
             found = self.read_yaml(key, value["space"])
         elif "choices" in value:
-            found = _choice(key, list(value["choices"]))
+            found = choice(key, list(value["choices"]))
         else:
             found = _native(key, value)
         if not isinstance(found, str):
@@ -129,7 +129,7 @@ class _Reader:
             return _numbers(key, sweep.start, sweep.end, "log" in sweep.tags, None)
         if isinstance(sweep, RangeSweep):
             return _range(key, sweep)
-        return _choice(key, [native(element) for element in _elements(override)])
+        return choice(key, [native(element) for element in _elements(override)])
 
     def resolved(self) -> list[Parameter]:
         """Decide the conditions on what is not swept, and drop parameters that they rule out."""
@@ -148,9 +148,8 @@ class _Reader:
         try:
             return self.look_up(other)
         except KeyError:
-            raise SweepError(
-                f"{parameter.key}: its `when` names {other}, not swept and not in the config"
-            ) from None
+            what = f"{parameter.key}: its `when` names {other}"
+            raise SweepError(f"{what}, not swept and not in the config") from None
 
 
 def _native(key: str, value: Mapping[str, Any]) -> Parameter:
@@ -163,9 +162,7 @@ def _native(key: str, value: Mapping[str, Any]) -> Parameter:
     return _numbers(key, low, high, bool(value.get("log")), step, kind)
 
 
-def _numbers(
-    key: str, low: Any, high: Any, log: bool, step: Any, kind: str | None = None
-) -> Parameter:
+def _numbers(key: str, low: Any, high: Any, log: bool, step: Any, kind: Any = None) -> Parameter:
     """A range of numbers: whole ones if its ends and step are, unless `kind` says otherwise."""
     whole = all(isinstance(number, int) for number in (low, high, step) if number is not None)
     try:
@@ -193,12 +190,16 @@ def _range(key: str, sweep: RangeSweep) -> Parameter:
     if not values:
         raise SweepError(f"{key}: range({sweep.start},{sweep.stop},{sweep.step}) is empty")
     if sweep.shuffle:
-        return _choice(key, values)
-    kind = "int" if isinstance(values[0], int) else "float"
-    return _numbers(key, min(values), max(values), "log" in sweep.tags, abs(sweep.step), kind)
+        return choice(key, values)
+    return _numbers(key, min(values), max(values), "log" in sweep.tags, abs(sweep.step))
 
 
-def _choice(key: str, values: list[Any]) -> Parameter:
+def choice(key: str, values: Sequence[Any]) -> Parameter:
+    """One of `values`.
+
+    Raises:
+        SweepError: there are none, or two that Optuna can't tell apart.
+    """
     scalars = (str, bool, int, float, type(None))
     labels = [value if isinstance(value, scalars) else override_text(value) for value in values]
     for index, label in enumerate(labels):

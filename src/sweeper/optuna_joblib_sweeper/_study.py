@@ -4,7 +4,7 @@ A lost trial (its worker died, or its driver) goes back to WAITING with number a
 so a study interrupted and resumed has the very trials of one that ran straight through.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,6 @@ from optuna_joblib_sweeper.paths import StudyPaths
 from optuna_joblib_sweeper.processes import may_be_alive
 from optuna_joblib_sweeper.result import SweepResult
 
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-
 
 class StudyStore:
     """One study, seen from one process."""
@@ -35,7 +33,7 @@ class StudyStore:
         self.storage = storage or open_storage(paths.storage)
         self.name = paths.study_name
         self.study_id = self.storage.get_study_id_from_name(self.name)
-        self.paths = replace(paths, root=Path(self.record().folder))
+        self.paths = replace(paths, root=Path(self.record().folder or paths.root))
 
     @classmethod
     def open(cls, paths: StudyPaths, fingerprint: Fingerprint) -> "StudyStore":
@@ -45,37 +43,33 @@ class StudyStore:
             SweepError: the study was built with something else; the message shows the difference.
         """
         storage, name = open_storage(paths.storage), paths.study_name
-        if name not in {study.study_name for study in storage.get_all_studies()}:
+        is_new = name not in {study.study_name for study in storage.get_all_studies()}
+        if is_new:
+            goals = [StudyDirection[word.upper()] for word in fingerprint.direction.split(", ")]
             optuna.create_study(
-                study_name=name,
                 storage=storage,
-                directions=[StudyDirection[d.upper()] for d in fingerprint.direction.split(", ")],
+                study_name=name,
                 load_if_exists=True,  # another driver on the same database may be as fast
+                directions=goals,
             )
-            store = cls(paths, storage)
-            store.set_record(fingerprint=asdict(fingerprint), folder=str(paths.root))
-            return cls(paths, storage)
         store = cls(paths, storage)
+        if is_new:
+            store.set_record(fingerprint=asdict(fingerprint), folder=str(paths.root))
         store._refuse_change(fingerprint)
         return store
 
     def _refuse_change(self, now: Fingerprint) -> None:
-        stored = self.record().fingerprint
+        stored, other = self.record().fingerprint, "choose another hydra.sweeper.study_name"
         if stored is None:
-            raise SweepError(
-                f"study {self.name} in {self.paths.storage} was not built by this sweeper; choose "
-                f"another hydra.sweeper.study_name"
-            )
+            raise SweepError(f"study {self.name} was not built by this sweeper; {other}")
         difference = Fingerprint(**stored).difference(now)
         if difference:
-            raise SweepError(
-                f"study {self.name} was built with another space or config (- then, + now); undo "
-                f"the change, or choose another hydra.sweeper.study_name\n{difference}"
-            )
+            built = f"study {self.name} was built with another space or config (- then, + now)"
+            raise SweepError(f"{built}; undo the change, or {other}\n{difference}")
 
     def record(self) -> StudyRecord:
         """What the storage keeps of the study."""
-        return StudyRecord.of(self.storage.get_study_user_attrs(self.study_id))
+        return StudyRecord.read(self.storage.get_study_user_attrs(self.study_id))
 
     def set_record(self, **values: Any) -> None:
         """Change fields of the record."""
@@ -87,48 +81,48 @@ class StudyStore:
         """The study as plain values, as `load_study` would read it."""
         return sweep_result(self.study(), self.paths.storage)
 
-    def trials(self, states: Iterable[TrialState] | None = None) -> list[FrozenTrial]:
-        """The trials, not to be changed."""
-        return self.storage.get_all_trials(
-            self.study_id, deepcopy=False, states=None if states is None else tuple(states)
-        )
-
     def study(self, **parts: Any) -> Study:
         """An Optuna study, fresh: the object caches trials for as long as it lives."""
         return Study(study_name=self.name, storage=self.storage, **parts)
 
-    def take(
-        self, number: int | None, budget: int | None, driver: Mapping[str, str]
-    ) -> FrozenTrial | None:
-        """Take a trial to run: a waiting one, else a new one; None if the budget is used up.
+    def trials(self, *states: TrialState) -> list[FrozenTrial]:
+        """All trials, or those in `states`; not to be changed."""
+        return self.storage.get_all_trials(self.study_id, deepcopy=False, states=states or None)
+
+    def trial(self, number: int) -> FrozenTrial:
+        """The trial as it is now."""
+        find = self.storage.get_trial_id_from_study_id_trial_number
+        return self.storage.get_trial(find(self.study_id, number))
+
+    def take(self, number: int | None, budget: int | None, driver: Mapping[str, str]) -> int | None:
+        """Take a trial to run: a waiting one, else a new one.
 
         Args:
             number: take this waiting trial and no other.
             driver: who answers for the trial from now on.
+
+        Returns:
+            Its number; None if the budget is used up.
         """
         with trial_lock(self.paths):
             trials = self.trials()
             for trial in trials:
-                wanted = trial.number == number if number is not None else True
+                wanted = number is None or trial.number == number
                 if wanted and trial.state == TrialState.WAITING and self._start(trial):
                     self.set_trial(trial, driver=dict(driver))
-                    return self.read(trial)
+                    return trial.number
             if number is not None or (budget is not None and len(trials) >= budget):
                 return None
             # Born with its owner: a worker killed between two writes would leave nobody's trial.
             owned = create_trial(state=TrialState.RUNNING, user_attrs={"driver": dict(driver)})
             made = self.storage.create_new_trial(self.study_id, template_trial=owned)
-            return self.storage.get_trial(made)
+            return self.storage.get_trial(made).number
 
     def _start(self, trial: FrozenTrial) -> bool:
         try:
             return self.storage.set_trial_state_values(trial_id(trial), TrialState.RUNNING)
         except UpdateFinishedTrialError:
             return False
-
-    def read(self, trial: FrozenTrial) -> FrozenTrial:
-        """The trial as it is now."""
-        return self.storage.get_trial(trial_id(trial))
 
     def report(self, trial: FrozenTrial, step: int, value: float) -> None:
         """Store what a running trial reports."""
@@ -139,18 +133,19 @@ class StudyStore:
         for key, value in values.items():
             self.storage.set_trial_user_attr(trial_id(trial), key, value)
 
-    def running(self, driver: Mapping[str, str] | None = None) -> list[FrozenTrial]:
-        """Trials in flight: those of `driver`, or of every driver that is dead."""
-        return [
-            trial
-            for trial in self.trials((TrialState.RUNNING,))
-            if (owner := TrialRecord.of(trial).driver or {}) == driver
-            or (driver is None and not may_be_alive(owner))
-        ]
+    def running(self, driver: Mapping[str, str]) -> list[FrozenTrial]:
+        """Trials in flight for which `driver` answers."""
+        running = self.trials(TrialState.RUNNING)
+        return [trial for trial in running if TrialRecord.of(trial).driver == driver]
+
+    def abandoned(self) -> list[FrozenTrial]:
+        """Trials in flight whose driver is dead."""
+        running = self.trials(TrialState.RUNNING)
+        return [trial for trial in running if not may_be_alive(TrialRecord.of(trial).driver)]
 
     def suspects(self) -> list[FrozenTrial]:
         """Waiting trials that a worker died with, to be run alone."""
-        waiting = self.trials((TrialState.WAITING,))
+        waiting = self.trials(TrialState.WAITING)
         return [trial for trial in waiting if TrialRecord.of(trial).suspect]
 
     def give_back(self, trial: FrozenTrial, **changes: Any) -> None:

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_joblib_sweeper._record import TrialRecord
-from optuna_joblib_sweeper._study import FINISHED
 from optuna_joblib_sweeper.settings import Settings
 
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 Trials = Sequence[FrozenTrial]
-Values = Sequence[float] | None
 
 
 class Tally:
@@ -28,7 +27,7 @@ class Tally:
         self._started = time.monotonic()
         finished = [trial for trial in trials if trial.state.is_finished()]
         for trial in sorted(finished, key=lambda trial: str(trial.datetime_complete)):
-            self.add(trial.number, trial.state, trial.values, TrialRecord.of(trial).reason or "")
+            self.add(trial)
 
     @property
     def finished(self) -> int:
@@ -40,17 +39,21 @@ class Tally:
         """How many trials the budget still has; None: no end."""
         return None if self.budget is None else max(self.budget - self.finished, 0)
 
-    def add(self, number: int, state: TrialState, values: Values, reason: str = "") -> None:
+    def add(self, trial: FrozenTrial) -> None:
         """Count one finished trial."""
-        self.counts[state] += 1
-        if state == TrialState.FAIL:
-            self.first_failure = self.first_failure or f"trial {number}: {reason}"
+        self.counts[trial.state] += 1
+        if trial.state == TrialState.FAIL:
+            reason = f"trial {trial.number}: {TrialRecord.of(trial).reason}"
+            self.first_failure = self.first_failure or reason
             return
         self._since_best += 1
-        if state == TrialState.COMPLETE and values and len(self.settings.directions) == 1:
-            value = values[0]
-            if self.best_value is None or self._better(value, self.best_value):
-                self.best_value, self.best_number, self._since_best = value, number, 0
+        one_objective = len(self.settings.directions) == 1
+        if trial.state == TrialState.COMPLETE and one_objective and self._is_best(trial.values[0]):
+            self.best_value, self.best_number = trial.values[0], trial.number
+            self._since_best = 0
+
+    def _is_best(self, value: float) -> bool:
+        return self.best_value is None or self._better(value, self.best_value)
 
     def _better(self, one: float, other: float) -> bool:
         return one > other if self.settings.directions[0] == "maximize" else one < other
@@ -69,13 +72,10 @@ class Tally:
 
     def too_many_failures(self) -> str | None:
         """Why the study has failed: more than the allowed fraction of the budget."""
-        failed = self.counts[TrialState.FAIL]
-        if not failed:
-            return None
-        if self.settings.fail_fast:
+        failed, rate = self.counts[TrialState.FAIL], self.settings.max_failure_rate
+        if failed and self.settings.fail_fast:
             return f"fail_fast: {self.first_failure}"
-        rate = self.settings.max_failure_rate
-        whole = self.budget if self.budget is not None else max(self.finished, 10)
+        whole = self.budget or max(self.finished, 10)
         if rate < 1 and failed > rate * whole:
             allowed = f"max_failure_rate={rate:g} of {whole} allows {int(rate * whole)}"
             first = self.first_failure

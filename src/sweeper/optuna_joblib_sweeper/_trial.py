@@ -5,7 +5,7 @@ And at the end: what the task's return or exception means for it.
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +21,22 @@ from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper.current import CurrentTrial
 from optuna_joblib_sweeper.errors import reason_of
 
+Values = tuple[float, ...] | None
+Verdict = tuple[TrialState, Values, str | None]
+
 
 class RunningTrial(CurrentTrial):
     """The answer of `current_trial()` inside a trial."""
 
-    def __init__(
-        self,
-        plan: StudyPlan,
-        store: StudyStore,
-        trial: FrozenTrial,
-        chosen: Mapping[str, Any],
-        run_id: str | None,
-    ) -> None:
+    def __init__(self, plan: StudyPlan, store: StudyStore, trial: FrozenTrial, chosen: Any) -> None:
         """Know the trial by the values `chosen` for it; a confirmation by what it confirms."""
         self.confirming = plan.confirmation is not None
         self.number = chosen["trial"] if self.confirming else trial.number
         self.params = plan.space.decoded(chosen)
         self.study_name = store.name
         self.attempt = TrialRecord.of(trial).attempt
-        self.mlflow_run_id = run_id
         self.stopped = False  # by the pruner, with nothing reported after that
-        one_objective = len(plan.settings.directions) == 1
-        prunes = one_objective and not self.confirming
+        prunes = len(plan.settings.directions) == 1 and not self.confirming
         self._pruner = build_pruner(plan.settings) if prunes else None
         self._store = store
         self._trial = trial
@@ -70,7 +64,7 @@ class RunningTrial(CurrentTrial):
         """The pruner's verdict on the last step that this attempt reported."""
         if self._pruner is None or not self._reported:
             return False
-        trial = copy.copy(self._store.read(self._trial))
+        trial = copy.copy(self._store.trial(self._trial.number))
         # Steps beyond, from an attempt that came further and died, are not what is judged now.
         reports, last = trial.intermediate_values.items(), max(self._reported)
         trial.intermediate_values = {step: value for step, value in reports if step <= last}
@@ -78,9 +72,7 @@ class RunningTrial(CurrentTrial):
         return self.stopped
 
 
-def verdict(
-    result: JobReturn, running: RunningTrial, directions: Sequence[str]
-) -> tuple[TrialState, tuple[float, ...] | None, str | None]:
+def verdict(result: JobReturn, running: RunningTrial, directions: Sequence[str]) -> Verdict:
     """State, values and, for a failure, the reason."""
     returned, failed = _private.returned(result), result.status != JobStatus.COMPLETED
     if (running.stopped and not failed) or isinstance(returned, optuna.TrialPruned):
@@ -91,9 +83,7 @@ def verdict(
     return (TrialState.FAIL if fault else TrialState.COMPLETE), values, fault
 
 
-def read_values(
-    returned: Any, directions: Sequence[str]
-) -> tuple[tuple[float, ...] | None, str | None]:
+def read_values(returned: Any, directions: Sequence[str]) -> tuple[Values, str | None]:
     """The objective values that a task returned, or what is wrong with them.
 
     An infinity on the bad side counts as a bad value; NaN and a too good infinity are faults.

@@ -1,6 +1,5 @@
 """Config values as override text, and back from Hydra's parser; knows no space and no study."""
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,14 +15,10 @@ def override_text(value: Any) -> str:
 
     Strings are quoted wherever the bare word would be read as something else.
     """
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int | float):
         return str(value)
-    if isinstance(value, float):
-        return repr(value) if math.isfinite(value) else str(value)
     if isinstance(value, Mapping):
         pairs = (f"{override_text(key)}:{override_text(item)}" for key, item in value.items())
         return "{" + ",".join(pairs) + "}"
@@ -49,5 +44,9 @@ def native(value: Any) -> Any:
 def short_text(key: str, value: Any) -> str:
     """A compact `key=value` for names of runs and tables: last part of the key, three digits."""
     name = re.split(r"[./]", key.lstrip("+~").split("@")[0])[-1]
-    shown = f"{value:.3g}" if isinstance(value, float) else override_text(value)
-    return f"{name}={shown}"
+    return f"{name}={short_value(value)}"
+
+
+def short_value(value: Any) -> str:
+    """A value with three digits."""
+    return f"{value:.3g}" if isinstance(value, float) else override_text(value)

@@ -8,9 +8,9 @@ import os
 import pickle
 import traceback
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
 from hydra.core.singleton import Singleton
@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from threadpoolctl import threadpool_limits
 
 from optuna_joblib_sweeper import _private
-from optuna_joblib_sweeper._job import Job, Outcome
+from optuna_joblib_sweeper._job import Job
 from optuna_joblib_sweeper._record import TrialRecord
 from optuna_joblib_sweeper._samplers import SamplerFactory
 from optuna_joblib_sweeper._storage import trial_lock
@@ -30,15 +30,13 @@ from optuna_joblib_sweeper.current import set_current
 from optuna_joblib_sweeper.errors import reason_of
 from optuna_joblib_sweeper.processes import follow_driver
 
-if TYPE_CHECKING:
-    from optuna_joblib_sweeper._mlflow import ChildRun
 
-
-def run_token(job_key: str, pickled_job: bytes, number: int | None) -> Outcome | None:
+def run_token(job_key: str, pickled_job: bytes, number: int | None) -> int | None:
     """Run one trial: the waiting one called `number`, or whichever comes next.
 
     Returns:
-        None if nothing is left to run, so a token that a cluster runs twice does no harm.
+        Its number; None if nothing is left to run, so a token that a cluster runs twice does no
+        harm.
     """
     if job_key not in _sessions:
         _sessions.clear()
@@ -66,31 +64,33 @@ class Session:
         self.store = StudyStore(job.plan.paths)
         self.samplers = SamplerFactory(job.plan.settings, job.plan.space)
 
-    def run(self, number: int | None) -> Outcome | None:
+    def run(self, number: int | None) -> int | None:
         """Take a trial and see it to its end; None once the study should stop."""
         settings, budget = self.plan.settings, self.plan.budget
         # Looked at here as well: this worker's last result is in the storage, but the driver,
         # which hands out tokens ahead of results, may not have seen it.
         if stops_early(settings, budget, self.store.trials()):
             return None
-        trial = self.store.take(number, budget, self.job.driver)
-        if trial is None:
+        taken = self.store.take(number, budget, self.job.driver)
+        if taken is None:
             return None
+        trial = self.store.trial(taken)
         try:
             chosen, overrides = self._sample(trial)
         except Exception as error:
-            return self._fail(trial, error, [])
+            self._fail(trial, error)
+            return taken
         with self._child_run(trial, chosen) as child:
-            run_id = child.run_id if child else None
-            running = RunningTrial(self.plan, self.store, trial, chosen, run_id)
-            outcome = self._attempt(trial, running, overrides)
+            running = RunningTrial(self.plan, self.store, trial, chosen)
+            running.mlflow_run_id = child and child.run_id
+            self._attempt(trial, running, overrides)
             if child:
-                child.close(outcome, running.attempt, settings.threads)
-        return outcome
+                child.close(self.store.trial(taken), settings.threads)
+        return taken
 
     def _sample(self, trial: FrozenTrial) -> tuple[dict[str, Any], Sequence[str]]:
         """The suggested values and the overrides; those of an earlier attempt if there are any."""
-        if TrialRecord.of(trial).proposal is not None:
+        if TrialRecord.of(trial).proposal:
             return dict(trial.params), TrialRecord.of(trial).overrides
         plan, chosen = self.plan, self._suggest(trial)
         overrides = (plan.confirmation or plan.space).overrides(chosen)
@@ -118,9 +118,7 @@ class Session:
             chosen.update(optuna_trial.params)
         return chosen
 
-    def _child_run(
-        self, trial: FrozenTrial, chosen: Mapping[str, Any]
-    ) -> "AbstractContextManager[ChildRun | None]":
+    def _child_run(self, trial: FrozenTrial, chosen: Any) -> AbstractContextManager[Any]:
         """The trial's MLflow run, or None without tracking."""
         if self.job.tracking is None:
             return nullcontext()
@@ -128,21 +126,19 @@ class Session:
 
         return ChildRun.opened(self.job, self.store, trial, chosen)
 
-    def _attempt(
-        self, trial: FrozenTrial, running: RunningTrial, overrides: Sequence[str]
-    ) -> Outcome:
+    def _attempt(self, trial: FrozenTrial, running: RunningTrial, overrides: Sequence[str]) -> None:
         set_current(running)
         try:
             result = self._run_task(trial.number, overrides)
             state, values, reason = verdict(result, running, self.plan.settings.directions)
         except (Exception, SystemExit) as error:  # composing failed, or the task called exit()
-            return self._fail(trial, error, overrides)
+            return self._fail(trial, error)
         finally:
             set_current(None)
         raised = _private.returned(result)
         if state == TrialState.FAIL and isinstance(raised, Exception):
-            return self._fail(trial, raised, overrides)
-        return self._tell(Outcome(trial.number, state, values, reason, tuple(overrides)), trial)
+            return self._fail(trial, raised)
+        return self._tell(trial, state, values, reason)
 
     def _run_task(self, number: int, overrides: Sequence[str]) -> JobReturn:
         composer, sweep_dir = self.plan.composer, str(self.plan.paths.sweep_dir)
@@ -157,16 +153,12 @@ class Session:
                 job_subdir_key="hydra.sweep.subdir",
             )
 
-    def _fail(self, trial: FrozenTrial, error: BaseException, overrides: Sequence[str]) -> Outcome:
+    def _fail(self, trial: FrozenTrial, error: BaseException) -> None:
         self.store.set_trial(trial, traceback="".join(traceback.format_exception(error)))
-        reason = reason_of(error)
-        failed = Outcome(trial.number, TrialState.FAIL, None, reason, tuple(overrides))
-        return self._tell(failed, trial)
+        self._tell(trial, TrialState.FAIL, None, reason_of(error))
 
-    def _tell(self, outcome: Outcome, trial: FrozenTrial) -> Outcome:
-        if outcome.reason is not None:
-            self.store.set_trial(trial, reason=outcome.reason)
+    def _tell(self, trial: FrozenTrial, state: TrialState, values: Any, reason: str | None) -> None:
+        if reason is not None:
+            self.store.set_trial(trial, reason=reason)
         study = self.store.study(sampler=self.samplers.make(trial.number, "after"))
-        values = list(outcome.values) if outcome.values else None
-        study.tell(trial.number, values, state=outcome.state)
-        return outcome
+        study.tell(trial.number, values, state=state)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from optuna_joblib_sweeper.paths import sqlite_file
+from optuna_joblib_sweeper.paths import sqlite_file as sqlite_file
 from optuna_joblib_sweeper.processes import identity
 from optuna_joblib_sweeper.signals import interrupts_wait
 

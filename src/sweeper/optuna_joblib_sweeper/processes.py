@@ -30,12 +30,8 @@ def identity(pid: int | None = None) -> dict[str, str]:
         `boot_id` ("" where the system has none): short texts, fit for tags of an MLflow run.
     """
     pid = os.getpid() if pid is None else pid
-    return {
-        "pid": str(pid),
-        "process_start": _start(pid),
-        "host": platform.node(),
-        "boot_id": _boot_id(),
-    }
+    host, boot = platform.node(), _boot_id()
+    return {"pid": str(pid), "process_start": _start(pid), "host": host, "boot_id": boot}
 
 
 def may_be_alive(owner: Mapping[str, str]) -> bool:
@@ -46,13 +42,11 @@ def may_be_alive(owner: Mapping[str, str]) -> bool:
     here = identity(int(pid))
     if owner.get("host") != here["host"]:
         return True
-    if owner.get("boot_id") != here["boot_id"]:
+    then, now = owner.get("process_start"), here["process_start"]
+    if owner.get("boot_id") != here["boot_id"] or not then or not now:
         return False
-    try:
-        apart = float(owner["process_start"]) - float(here["process_start"])
-    except (KeyError, ValueError):
-        return False
-    return abs(apart) < _SAME_START_SECONDS  # else its number was given to another process
+    # Else its number was given to another process.
+    return abs(float(then) - float(now)) < _SAME_START_SECONDS
 
 
 def _start(pid: int) -> str:

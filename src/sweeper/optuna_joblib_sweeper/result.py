@@ -47,13 +47,6 @@ class TrialResult:
     ended: datetime | None
 
     @property
-    def seconds(self) -> float | None:
-        """How long it ran; None before its end."""
-        if self.started is None or self.ended is None:
-            return None
-        return (self.ended - self.started).total_seconds()
-
-    @property
     def confirmed_mean(self) -> float | None:
         """The mean over the fresh seeds; None if it was not confirmed."""
         return sum(self.confirmed) / len(self.confirmed) if self.confirmed else None

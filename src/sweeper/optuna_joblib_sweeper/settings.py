@@ -27,7 +27,6 @@ class MlflowSettings:
     tracking_uri: str | None = None  # null: MLFLOW_TRACKING_URI, else ./mlflow.db
     experiment: str | None = None  # null: the study's name
     artifact_location: str | None = None  # of a new experiment; null: MLflow's own choice
-    prepare: str | None = None  # function(tracking_uri) that makes the store, called first
     log_params: bool = True  # the swept values as params of the child run
     plots: bool = True  # figures of the study as PNG on the parent run
 

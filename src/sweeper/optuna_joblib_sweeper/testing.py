@@ -6,7 +6,7 @@ It needs no test framework, and refuses to know how a study runs.
 import shlex
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,30 +21,23 @@ class FakeTrial(CurrentTrial):
 
     Attributes:
         reports: what was reported, by step.
+        prune_at: from this step on it should stop.
+        die_at: a report of this step raises KeyboardInterrupt, as an interruption would.
     """
 
-    def __init__(
-        self,
-        number: int = 0,
-        *,
-        folder: Path | None = None,
-        prune_at: int | None = None,
-        die_at: int | None = None,
-        **attributes: Any,
-    ) -> None:
+    prune_at: int | None = None
+    die_at: int | None = None
+    _folder: Path | None
+
+    def __init__(self, number: int = 0, folder: Path | None = None, **attributes: Any) -> None:
         """Make a trial of the study `fake`.
 
         Args:
             folder: its own folder, made at the first look.
-            prune_at: from this step on it should stop.
-            die_at: a report of this step raises KeyboardInterrupt, as an interruption would.
-            attributes: others of `CurrentTrial`, such as `attempt=1`.
+            attributes: others, such as `attempt=1` or `prune_at=3`.
         """
-        self.__dict__.update(number=number, study_name="fake", **attributes)
+        vars(self).update(number=number, study_name="fake", _folder=folder, **attributes)
         self.reports: dict[int, float] = {}
-        self._folder = folder
-        self._prune_at = prune_at
-        self._die_at = die_at
 
     def __bool__(self) -> bool:
         """True, as inside a sweep."""
@@ -63,13 +56,13 @@ class FakeTrial(CurrentTrial):
         Raises:
             KeyboardInterrupt: at the step `die_at`.
         """
-        if step == self._die_at:
+        if step == self.die_at:
             raise KeyboardInterrupt
         self.reports[step] = value
 
     def should_prune(self) -> bool:
         """Whether `prune_at` is reached."""
-        return self._prune_at is not None and max(self.reports, default=-1) >= self._prune_at
+        return self.prune_at is not None and max(self.reports, default=-1) >= self.prune_at
 
     @contextmanager
     def running(self) -> Iterator["FakeTrial"]:
@@ -94,30 +87,6 @@ def wait_until(condition: Callable[[], bool], seconds: float = 300) -> None:
         time.sleep(0.02)
 
 
-class TaskContract:
-    """What a task must keep to that reports to the pruner; subclass it, and pytest runs it."""
-
-    def run_task(self) -> Any:
-        """Run the app's task in this process; it asks for `current_trial()`."""
-        raise NotImplementedError
-
-    def test_it_runs_outside_a_sweep(self) -> None:
-        """A plain run of the app needs no study."""
-        self.run_task()
-
-    def test_it_reports_by_growing_steps(self) -> None:
-        """Pruners compare trials at the same steps."""
-        with FakeTrial().running() as trial:
-            self.run_task()
-        assert list(trial.reports) == sorted(trial.reports) != []
-
-    def test_it_stops_when_it_should(self) -> None:
-        """A pruned trial trains no further."""
-        with FakeTrial(prune_at=0).running() as trial:
-            self.run_task()
-        assert len(trial.reports) == 1
-
-
 class StudyContract:
     """What holds for every app and every storage; subclass it, and pytest runs it.
 
@@ -137,11 +106,8 @@ class StudyContract:
 
     def arguments(self, folder: Path, *overrides: str) -> list[str]:
         """The command of the study, which a test runs in `folder`."""
-        settings: Mapping[str, str] = {
-            "study_name": "contract",
-            "storage": self.storage.format(folder=folder),
-            "command": f"'{shlex.join(self.command)}'",
-        }
+        storage, again = self.storage.format(folder=folder), shlex.join(self.command)
+        settings = {"study_name": "contract", "storage": storage, "command": f"'{again}'"}
         own = (f"hydra.sweeper.{key}={value}" for key, value in settings.items())
         return [*self.command, "--multirun", *own, *self.overrides, *overrides]
 
@@ -168,17 +134,14 @@ class StudyContract:
 
     def test_a_killed_study_resumes(self, tmp_path: Path) -> None:
         """SIGKILL loses no finished trial and costs none of the budget."""
-        process = subprocess.Popen(
-            self.arguments(tmp_path, "hydra.sweeper.n_trials=6"),
-            cwd=tmp_path,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        six, quiet = "hydra.sweeper.n_trials=6", subprocess.DEVNULL
+        command = self.arguments(tmp_path, six)
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=quiet, stderr=quiet)
         wait_until(lambda: bool(self.finished(tmp_path)) or process.poll() is not None)
         process.kill()
         process.wait()
         before = self.finished(tmp_path)
-        self.run(tmp_path, "hydra.sweeper.n_trials=6")
+        self.run(tmp_path, six)
         after = self.finished(tmp_path)
         assert len(after) == 6
         assert [after[trial.number] for trial in before] == before

@@ -12,19 +12,20 @@ from omegaconf import OmegaConf
 
 from optuna_joblib_sweeper.settings import Settings
 
-CHOICES: Any = OmegaConf.load(Path(__file__).with_name("choices.yaml"))
+_CHOICES: Any = OmegaConf.load(Path(__file__).with_name("choices.yaml"))
+SAMPLERS, PRUNERS = _CHOICES.sampler, _CHOICES.pruner
 
 
 def _store() -> None:
     store = ConfigStore.instance()
     provider = "optuna_joblib_sweeper"
     store.store(group="hydra/sweeper", name="optuna_joblib", node=Settings, provider=provider)
-    for kind in ("sampler", "pruner"):
+    for kind in _CHOICES:
         group = f"hydra/sweeper/{kind}"
         # Hydra's own Optuna plugin registers some of the same names with typed nodes, on which
         # its sweeper insists. This one takes either, so it never replaces them.
         taken = store.list(group) if kind in store.list("hydra/sweeper") else ()
-        for name, node in CHOICES[kind].items():
+        for name, node in _CHOICES[kind].items():
             if f"{name}.yaml" not in taken:
                 store.store(group=group, name=name, node=node, provider=provider)
 

@@ -27,6 +27,4 @@ class OptunaJoblibSweeper(Sweeper):
         # Every Hydra app of the environment imports this module, so Optuna and joblib wait.
         from optuna_joblib_sweeper._driver import run_sweep
 
-        assert self.hydra_context is not None
-        assert self.config is not None
-        run_sweep(self.hydra_context, self.task_function, self.config, self._settings, arguments)
+        run_sweep(self, self._settings, arguments)
