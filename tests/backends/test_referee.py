@@ -1,6 +1,7 @@
 """A comparison on the digits: what it measures, records and leaves out."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,8 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, C
     (folder / "broken").mkdir()
     (folder / "broken" / "torch.py").write_text("raise ImportError('this torch is broken')")
     with pytest.MonkeyPatch.context() as patch, working_in(folder):
-        patch.setenv("PYTHONPATH", str(folder / "broken"))  # for the process of its own
+        broken = str(folder / "broken")
+        patch.setenv("PYTHONPATH", broken, prepend=os.pathsep)  # for the process of its own
         there = ("scikit-learn", "torch")
         patch.setattr(specs, "is_installed", lambda package: package in there)
         names = "backends=[torch,numpy,jax,sklearn]"
