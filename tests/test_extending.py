@@ -52,7 +52,7 @@ ALONE = ("An optimizer", "An activation with a setting")
 
 
 def apply(diffs: Iterable[str], folder: Path, *options: str) -> str:
-    """Apply `diffs`, one after the other; returns what git complains of."""
+    """Apply `diffs`, one after the other; returns git's errors."""
     command = ["git", "apply", *options, "-"]
     done = subprocess.run(
         command, input="".join(diffs), cwd=folder, text=True, capture_output=True, check=False
@@ -77,7 +77,7 @@ def test_a_section_trains_with_what_it_adds_and_names_its_tests(title: str) -> N
         assert all((ROOT / each).exists() for each in arguments if each.startswith("tests"))
 
 
-# The files that each may take: the law on adding, in docs/architecture.md.
+# The files that each may change: the rule on additions in docs/architecture.md.
 PRICES = {
     "An optimizer": 3, "An activation with a setting": 3, "An initializer": 3, "A schedule": 3,
     "A data set": 3, "A sampler": 1, "A pruner": 1, "A backend": 3, "A figure": 5, "A metric": 2,
@@ -90,7 +90,7 @@ def test_nothing_costs_more_files_than_agreed(title: str) -> None:
 
 
 def copy_tree(folder: Path) -> None:
-    """Copy what git tracks, or would."""
+    """Copy the files that git tracks or would track."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=True)
     for name in filter(None, listed.stdout.split("\0")):

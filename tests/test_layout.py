@@ -1,4 +1,4 @@
-"""The shape of the tree: few modules at the top, tests that mirror modules, sizes that hold."""
+"""The layout of the tree: few modules at the top, tests that mirror modules, limited sizes."""
 
 import ast
 import statistics

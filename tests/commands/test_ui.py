@@ -1,4 +1,4 @@
-"""The UI: refuses what is not safe or not there, and shows what the runs hold."""
+"""The UI: refuses unsafe addresses and absent stores, and shows the content of runs."""
 
 import os
 import re

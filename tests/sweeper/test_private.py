@@ -14,6 +14,7 @@ DOORS = [
     ("hydra-core", "hydra._internal.utils", "_locate"),
     ("hydra-core", "hydra._internal.config_loader_impl", "get_overrides_dirname"),
     ("hydra-core", "hydra.core.utils", "JobReturn._return_value"),
+    ("hydra-core", "hydra.core.override_parser.types", "Override._convert_value"),
     ("hydra-core", "hydra.core.utils", "run_job"),
     ("hydra-core", "hydra.core.utils", "setup_globals"),
     ("hydra-core", "hydra.core.singleton", "Singleton.get_state"),
@@ -45,7 +46,7 @@ def test_a_door_is_where_it_was(distribution: str, module: str, name: str) -> No
 def test_every_door_is_opened_in_one_module_alone() -> None:
     """Underscored modules and names of other packages are imported by `_private.py` only."""
     marks = ("hydra._internal", "._parallel_backends", "joblib.externals", "basecontainer")
-    marks += ("_return_value", "._trial_id", "joblib.executor", "._resolvers")
+    marks += ("_return_value", "._trial_id", "joblib.executor", "._resolvers", "_convert_value")
     users = {
         path.name for path in FOLDER.glob("*.py") if any(mark in path.read_text() for mark in marks)
     }

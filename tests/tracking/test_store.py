@@ -1,4 +1,4 @@
-"""The store: refused in one line where it cannot be used, made by nobody who only reads."""
+"""The store: refused in one line if unusable, and never created by reading."""
 
 import subprocess
 import sys

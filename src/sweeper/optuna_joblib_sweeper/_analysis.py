@@ -32,10 +32,8 @@ def importances(result: SweepResult) -> list[Importance]:
         return []
     try:
         forests = [_forest(result.study, seed) for seed in range(FORESTS)]
-    except ImportError as error:
-        log.info("no importances without scikit-learn: %s", error)
-        return []
-    except (ValueError, RuntimeError):  # no variance in any parameter
+    except (ImportError, ValueError, RuntimeError) as error:
+        log.info("no importances: %s", error)  # no scikit-learn, or no parameter that varies
         return []
     fractions = {name: [forest[name] for forest in forests] for name in forests[0]}
     found = [Importance(n, statistics.mean(f), statistics.stdev(f)) for n, f in fractions.items()]

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
@@ -20,16 +20,15 @@ from optuna_joblib_sweeper.errors import SweepError, reason_of
 MAX_TEMPLATES = 32
 
 
+@dataclass
 class Composer:
     """Composes the app's config with the fixed overrides and those of a trial."""
 
-    def __init__(self, context: HydraContext, config: DictConfig, fixed: Sequence[str]) -> None:
-        """Keep what Hydra handed to the sweeper, and the overrides of every trial."""
-        self.context = context
-        self.config = config
-        self.fixed = tuple(fixed)
-        self._templates: dict[tuple[str, ...], DictConfig] = {}
-        self._groups: dict[str, bool] = {}
+    context: HydraContext
+    config: DictConfig
+    fixed: Sequence[str]  # overrides of every trial
+    _templates: dict[tuple[str, ...], DictConfig] = field(default_factory=dict)
+    _groups: dict[str, bool] = field(default_factory=dict)
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """The whole config, Hydra's own part included."""

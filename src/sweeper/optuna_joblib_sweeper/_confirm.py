@@ -10,7 +10,7 @@ from dataclasses import replace
 from omegaconf import DictConfig, OmegaConf
 from optuna.trial import TrialState
 
-from optuna_joblib_sweeper._job import Confirmation, StudyPlan
+from optuna_joblib_sweeper._job import StudyPlan
 from optuna_joblib_sweeper._space import Space
 from optuna_joblib_sweeper._space_syntax import choice
 from optuna_joblib_sweeper._study import StudyStore
@@ -42,7 +42,6 @@ def confirmation_plan(plan: StudyPlan, candidates: Sequence[TrialResult]) -> Stu
     numbers, seeds = [trial.number for trial in candidates], plan.confirm_seeds
     space = Space((choice("trial", numbers), choice("seed", list(seeds))))
     code = hashlib.sha256(repr((numbers, seeds)).encode()).hexdigest()[:8]
-    sources = {trial.number: trial.overrides for trial in candidates}
     settings = replace(plan.settings, sampler=_GRID, n_trials=None, timeout=None)
     settings.target = settings.patience = None
     return replace(
@@ -53,7 +52,7 @@ def confirmation_plan(plan: StudyPlan, candidates: Sequence[TrialResult]) -> Stu
         fingerprint=replace(plan.fingerprint, space=str(space), grid=True),
         points=len(numbers) * len(seeds),
         custom_search_space=None,
-        confirmation=Confirmation(sources, plan.settings.confirm.key),
+        confirms={trial.number: trial.overrides for trial in candidates},
     )
 
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -13,16 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial
 from rich.console import Console
 
-from optuna_joblib_sweeper import _confirm, _outputs, _plan, _private
+from optuna_joblib_sweeper import _confirm, _outputs, _plan, _private, _storage, processes
 from optuna_joblib_sweeper._compose import task_part
 from optuna_joblib_sweeper._engine import Engine
 from optuna_joblib_sweeper._job import Job, StudyPlan
 from optuna_joblib_sweeper._progress import Display
-from optuna_joblib_sweeper._record import swept_parameter
-from optuna_joblib_sweeper._storage import mend, sole_driver
 from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper.errors import Interrupted, SweepError
-from optuna_joblib_sweeper.processes import descendants, identity
 from optuna_joblib_sweeper.result import SweepResult, TrialResult
 from optuna_joblib_sweeper.settings import class_name
 from optuna_joblib_sweeper.signals import signals_interrupt
@@ -39,7 +36,7 @@ def run_sweep(plugin: Any, raw: Mapping[str, Any], arguments: Sequence[str]) -> 
         raw: the settings as Hydra read them.
 
     Raises:
-        SweepError: whatever a user can mend; nothing was created then.
+        SweepError: whatever a user can _storage.mend; nothing was created then.
         SystemExit: 130 after Ctrl-C, 143 after SIGTERM; the same command resumes.
     """
     config, context = plugin.config, plugin.hydra_context
@@ -51,28 +48,24 @@ def run_sweep(plugin: Any, raw: Mapping[str, Any], arguments: Sequence[str]) -> 
     if plan.settings.dry_run:
         return
     try:
-        with sole_driver(plan.paths), signals_interrupt():
+        with _storage.sole_driver(plan.paths), signals_interrupt():
             sweep.open(config)
             sweep.run()
     except Interrupted as interruption:
         raise SystemExit(interruption.exit_code) from None
 
 
+@dataclass
 class Sweep:
     """One start of one study."""
 
-    store: StudyStore
+    plan: StudyPlan
+    hooks: Mapping[str, _plan.Hook]
+    task_function: Callable[..., Any]
+    console: Console = field(default_factory=lambda: Console(highlight=False))
+    keep: set[Any] = field(default_factory=processes.descendants)
+    store: StudyStore = field(init=False)
     parent: "ParentRun | None" = None
-
-    def __init__(
-        self, plan: StudyPlan, hooks: Mapping[str, _plan.Hook], task_function: Callable[..., Any]
-    ) -> None:
-        """Nothing is created yet."""
-        self.plan = plan
-        self.hooks = hooks
-        self.task_function = task_function
-        self.console = Console(highlight=False)
-        self.keep = descendants()
 
     def print(self, line: str) -> None:
         """Print a line as it is, however long."""
@@ -81,7 +74,7 @@ class Sweep:
     def open(self, config: DictConfig) -> None:
         """Create or resume the study, and record how this start was configured."""
         plan, settings = self.plan, self.plan.settings
-        mend(plan.paths)
+        _storage.mend(plan.paths)
         try:
             plan.paths.sweep_dir.mkdir(parents=True, exist_ok=True)
             OmegaConf.save(config, plan.paths.composed)
@@ -91,10 +84,7 @@ class Sweep:
         self.store = StudyStore.open(plan.paths, plan.fingerprint)
         self.plan = replace(plan, paths=self.store.paths)
         self.store.set_record(
-            parameters=[
-                asdict(swept_parameter(one.key, one.distribution, one.values))
-                for one in plan.space.parameters
-            ],
+            parameters=[asdict(parameter.swept()) for parameter in plan.space.parameters],
             objectives=list(settings.objectives),
             sampler=class_name(settings.sampler),
             pruner=class_name(settings.pruner),
@@ -133,7 +123,7 @@ class Sweep:
             singletons=Singleton.get_state(),
             resolvers=_private.app_resolvers(),
             tracking=self.parent.link if self.parent else None,
-            driver=identity(),
+            driver=processes.identity(),
             # Elsewhere the workers belong to a cluster, and outlive a driver by right.
             driver_pid=os.getpid() if plan.settings.backend == "loky" else None,
             quiet=self.console.is_terminal,
@@ -155,7 +145,7 @@ class Sweep:
 
         engine.observe = observe
         try:
-            with display.shown():
+            with display.bar:
                 engine.recover()
                 if self.parent is not None and store is self.store:
                     self.parent.close_children()

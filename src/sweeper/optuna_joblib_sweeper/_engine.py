@@ -10,15 +10,13 @@ import cloudpickle
 import psutil
 from optuna.trial import FrozenTrial
 
+from optuna_joblib_sweeper import _storage, _worker, processes
 from optuna_joblib_sweeper._job import Job
 from optuna_joblib_sweeper._pool import WorkerDiedError, stream
 from optuna_joblib_sweeper._record import TrialRecord
-from optuna_joblib_sweeper._storage import mend
 from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper._tally import Tally
-from optuna_joblib_sweeper._worker import run_token
 from optuna_joblib_sweeper.errors import SweepError
-from optuna_joblib_sweeper.processes import kill_descendants
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +49,7 @@ class Engine:
             remedy = "keep open files, locks and connections out of its module's globals, or set"
             unsent = f"the task function can't be sent to a worker process: {error}; {remedy}"
             raise SweepError(f"{unsent} hydra.sweeper.backend=sequential") from None
-        self._run_token = partial(run_token, secrets.token_hex(8), pickled)
+        self._run_token = partial(_worker.run_token, secrets.token_hex(8), pickled)
 
     def run(self) -> str | None:
         """Run until the budget is used up.
@@ -97,18 +95,16 @@ class Engine:
             self.store.give_back(trial)
 
     def _end_workers(self) -> None:
-        kill_descendants(keep=self._keep)
-        mend(self.store.paths)
+        processes.kill_descendants(keep=self._keep)
+        _storage.mend(self.store.paths)
 
     def _stop(self) -> str | None:
         return self.tally.too_many_failures() or self.tally.stop_reason()
 
     def _tokens(self) -> Iterator[None]:
         left = self.tally.left
-        for _ in itertools.count() if left is None else range(left):
-            if self._stop() is not None:
-                return
-            yield None
+        several = itertools.count() if left is None else range(left)
+        return (None for _ in itertools.takewhile(lambda _: self._stop() is None, several))
 
     def _run_phase(self, tokens: Iterable[int | None], n_jobs: int) -> bool:
         """Run the tokens; True if a worker died, whose trials are then waiting again."""

@@ -12,25 +12,13 @@ from optuna_joblib_sweeper.settings import DEFAULT_TRIALS, Settings
 
 
 @dataclass(frozen=True)
-class Confirmation:
-    """Turns a point of a confirmation study into the overrides of the trial that it repeats."""
-
-    sources: Mapping[int, Sequence[str]]
-    key: str
-
-    def overrides(self, chosen: Mapping[str, Any]) -> list[str]:
-        """The confirmed trial's overrides, then the fresh seed."""
-        return [*self.sources[chosen["trial"]], f"{self.key}={chosen['seed']}"]
-
-
-@dataclass(frozen=True)
 class StudyPlan:
     """A study that may start.
 
     Attributes:
         points: how many there are, of a grid.
         confirm_seeds: those with which the best trials are trained again.
-        confirmation: of a study that confirms another one.
+        confirms: of a study that confirms trials of another one, their overrides by number.
     """
 
     settings: Settings
@@ -41,7 +29,14 @@ class StudyPlan:
     points: int | None
     confirm_seeds: tuple[int, ...]
     custom_search_space: Callable[..., Any] | None
-    confirmation: Confirmation | None = None
+    confirms: Mapping[int, Sequence[str]] | None = None
+
+    def overrides(self, chosen: Mapping[str, Any]) -> list[str]:
+        """A trial's part of the command line; a confirmed trial's own, then the fresh seed."""
+        if self.confirms is None:
+            return self.space.overrides(chosen)
+        seed = f"{self.settings.confirm.key}={chosen['seed']}"
+        return [*self.confirms[chosen["trial"]], seed]
 
     @property
     def budget(self) -> int | None:
@@ -58,7 +53,7 @@ class TrackingLink:
 
     tracking_uri: str
     experiment_id: str
-    parent_run_id: str
+    run_id: str
 
 
 @dataclass(frozen=True)

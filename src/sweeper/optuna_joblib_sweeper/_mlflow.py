@@ -14,16 +14,13 @@ import mlflow
 from mlflow.tracking import MlflowClient
 from optuna.trial import FrozenTrial
 
-from optuna_joblib_sweeper import mlflow_runs
+from optuna_joblib_sweeper import _outputs, _values, mlflow_runs, processes
 from optuna_joblib_sweeper._job import Job, StudyPlan, TrackingLink
-from optuna_joblib_sweeper._outputs import trials_csv
 from optuna_joblib_sweeper._record import StudyRecord, TrialRecord
 from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper._tally import Tally
-from optuna_joblib_sweeper._values import override_text, short_text
 from optuna_joblib_sweeper.errors import Interrupted, SweepError, reason_of
 from optuna_joblib_sweeper.paths import absolute_uri
-from optuna_joblib_sweeper.processes import may_be_alive
 from optuna_joblib_sweeper.result import SweepResult
 from optuna_joblib_sweeper.signals import interrupts_wait
 
@@ -40,11 +37,6 @@ class ParentRun:
     link: TrackingLink  # what the workers need
     best: dict[int, float] = field(default_factory=dict)  # by trials finished, not yet recorded
     flushed: float = field(default_factory=time.monotonic)
-
-    @property
-    def run_id(self) -> str:
-        """The run's id."""
-        return self.link.parent_run_id
 
     @classmethod
     @contextmanager
@@ -88,10 +80,10 @@ class ParentRun:
             key, reason = "hydra.sweeper.mlflow.tracking_uri", reason_of(error)
             raise SweepError(f"{key}={uri} can't be used: {reason}") from error
         link = TrackingLink(uri, run.info.experiment_id, run.info.run_id)
-        store.set_record(tracking_uri=uri, run_id=link.parent_run_id)
-        _log_new_params(client, link.parent_run_id, parent_params(plan, store.record()))
+        store.set_record(tracking_uri=uri, run_id=link.run_id)
+        _log_new_params(client, link.run_id, parent_params(plan, store.record()))
         # A tag beside the parameter, because a resume may have more trials.
-        mlflow_runs.log_batch(client, link.parent_run_id, tags={"n_trials": str(plan.budget)})
+        mlflow_runs.log_batch(client, link.run_id, tags={"n_trials": str(plan.budget)})
         return cls(client, store, link)
 
     def observe(self, tally: Tally) -> None:
@@ -102,7 +94,7 @@ class ParentRun:
             self._flush()
 
     def _flush(self) -> None:
-        mlflow_runs.log_batch(self.client, self.run_id, metrics={"best_value": self.best})
+        mlflow_runs.log_batch(self.client, self.link.run_id, metrics={"best_value": self.best})
         self.best = {}
         self.flushed = time.monotonic()
 
@@ -110,13 +102,13 @@ class ParentRun:
     def close_children(self) -> None:
         """Close the runs that dead workers left open, by what became of their trials."""
         trials = {str(trial.number): trial for trial in self.store.trials()}
-        running = f"{_below(self.run_id)} and status = 'RUNNING'"
+        running = f"{_below(self.link.run_id)} and status = 'RUNNING'"
         for run in self.client.search_runs([self.link.experiment_id], running):
             tags = run.data.tags
             ours = tags.get("study") == self.store.name
             trial = trials.get(tags.get("trial", "")) if ours else None
             state = trial.state.name if trial else "WAITING"
-            if state == "RUNNING" or (trial is None and may_be_alive(tags)):
+            if state == "RUNNING" or (trial is None and processes.may_be_alive(tags)):
                 continue  # another driver's
             finished = trial and trial.state.is_finished()
             reason = TrialRecord.of(trial).reason if trial and finished else "interrupted"
@@ -136,15 +128,15 @@ class ParentRun:
             tags["best_trial"] = str(result.winner.number)
             tags |= mlflow_runs.winner_tags(result.winner.run_id or "")
             params = result.winner.params.items()
-            tags |= {f"best/{_legal(key)}": override_text(value) for key, value in params}
-        mlflow_runs.log_batch(self.client, self.run_id, tags=tags)
-        self.client.log_text(self.run_id, trials_csv(result), "trials.csv")
+            tags |= {f"best/{_legal(key)}": _values.override_text(value) for key, value in params}
+        mlflow_runs.log_batch(self.client, self.link.run_id, tags=tags)
+        self.client.log_text(self.link.run_id, _outputs.trials_csv(result), "trials.csv")
         if config is not None:
-            self.client.log_text(self.run_id, config, "best_config.yaml")
+            self.client.log_text(self.link.run_id, config, "best_config.yaml")
             for path in (self.store.paths.results, self.store.paths.overlay):
-                self.client.log_artifact(self.run_id, str(path))
+                self.client.log_artifact(self.link.run_id, str(path))
         for name, figure in result.figures() if plots else ():
-            self.client.log_figure(self.run_id, figure, f"plots/{name}.png")
+            self.client.log_figure(self.link.run_id, figure, f"plots/{name}.png")
 
     @interrupts_wait()
     def close(self, status: str, reason: str | None) -> None:
@@ -154,7 +146,7 @@ class ParentRun:
             self._flush()
         finally:
             outcome = "finished" if status == "FINISHED" else "failed"
-            mlflow_runs.close_run(self.client, self.run_id, status, outcome, reason)
+            mlflow_runs.close_run(self.client, self.link.run_id, status, outcome, reason)
 
 
 @dataclass(frozen=True)
@@ -174,13 +166,14 @@ class ChildRun:
         link, known = job.tracking, TrialRecord.of(trial).mlflow_run_id
         client = mlflow_runs.client_of(link.tracking_uri)
         tags = {"study": store.name, "trial": str(trial.number)}
-        if job.plan.confirmation is not None:
+        if job.plan.confirms is not None:
             tags |= {"confirms": str(chosen["trial"]), "confirm_seed": str(chosen["seed"])}
         run_id = _reopened(client, link, trial, tags)
         if run_id is None:
             params = job.plan.space.decoded(chosen)
-            name = " ".join([str(trial.number), *(short_text(k, v) for k, v in params.items())])
-            parent = link.parent_run_id
+            shown = map(_values.short_text, params, params.values())
+            name = " ".join([str(trial.number), *shown])
+            parent = link.run_id
             run_id = mlflow_runs.create_run(client, link.experiment_id, name, tags, parent)
             if job.plan.settings.mlflow.log_params:
                 _log_new_params(client, run_id, params)
@@ -227,7 +220,7 @@ def _reopened(
     record = TrialRecord.of(trial)
     known = record.mlflow_run_id
     if known is None and record.attempt:  # it died between making the run and recording it
-        conditions = [_below(link.parent_run_id)]
+        conditions = [_below(link.run_id)]
         conditions += [f"tags.{key} = '{value}'" for key, value in tags.items()]
         found = client.search_runs([link.experiment_id], " and ".join(conditions), max_results=1)
         known = found[0].info.run_id if found else None

@@ -13,7 +13,7 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
@@ -53,19 +53,13 @@ def winner_files(plan: StudyPlan, winner: TrialResult) -> tuple[str, str]:
     chosen = ["--config-dir", str(paths.overlays), f"+experiment={paths.overlay_name}", *rest]
     again = f"{plan.settings.command or invocation()} {shlex.join(chosen)}"
     shown = ", ".join(f"{value:.6g}" for value in winner.values)
-    overlay = (
-        f"# @package _global_\n"
-        f"# Trial {winner.number} of study {paths.study_name}: {shown}\n"
-        f"#   {again}\n"
-        + OmegaConf.to_yaml({"defaults": [*groups, "_self_"]})
-        + (OmegaConf.to_yaml(values) if values else "")
-    )
-    return again, overlay
+    head = f"# @package _global_\n# Trial {winner.number} of study {paths.study_name}: {shown}\n"
+    defaults = OmegaConf.to_yaml({"defaults": [*groups, "_self_"]})
+    own = OmegaConf.to_yaml(values) if values else ""
+    return again, f"{head}#   {again}\n{defaults}{own}"
 
 
-def _sorted_out(
-    composer: Composer, overrides: Sequence[str]
-) -> tuple[list[dict[str, Any]], DictConfig, list[str]]:
+def _sorted_out(composer: Composer, overrides: Sequence[str]) -> tuple[list[Any], Any, list[str]]:
     """All overrides of a trial as group choices, values, and the rest; the last of a key wins."""
     groups: list[dict[str, Any]] = []
     values = OmegaConf.create({})

@@ -12,14 +12,9 @@ from typing import Any
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from optuna_joblib_sweeper import _private
+from optuna_joblib_sweeper import _confirm, _fingerprint, _pool, _private, _samplers, _space_syntax
 from optuna_joblib_sweeper._compose import Composer, SpaceCheck
-from optuna_joblib_sweeper._confirm import fresh_seeds
-from optuna_joblib_sweeper._fingerprint import Fingerprint, fixed_part
 from optuna_joblib_sweeper._job import StudyPlan
-from optuna_joblib_sweeper._pool import check_backend
-from optuna_joblib_sweeper._samplers import check_samplers
-from optuna_joblib_sweeper._space_syntax import read_plan
 from optuna_joblib_sweeper.errors import SweepError
 from optuna_joblib_sweeper.paths import StudyPaths
 from optuna_joblib_sweeper.settings import Settings, class_name, read_settings
@@ -46,7 +41,8 @@ def make_plan(
     hooks = {name: _hook(name, getattr(settings, name)) for name in _HOOKS}
     _check_packages(settings)
     _warn_of_launcher(config.hydra.overrides.hydra)
-    read = read_plan(settings.params, arguments, context.config_loader, partial(_look_up, config))
+    loader, look_up = context.config_loader, partial(_look_up, config)
+    read = _space_syntax.read_plan(settings.params, arguments, loader, look_up)
     space, composer = read.space, Composer(context, config, read.fixed)
     points = len(space.grid()) if settings.is_grid else None
     suggest_more, check = hooks["custom_search_space"], hooks["check"]
@@ -59,16 +55,16 @@ def make_plan(
     if suggest_more is not None:
         space_check.try_custom(suggest_more)
     name = settings.study_name or _fresh_name(str(config.hydra.job.name))
-    rest = fixed_part(base, space.keys, settings.resume_ignore)
+    rest = _fingerprint.fixed_part(base, space.keys, settings.resume_ignore)
     directions = ", ".join(settings.directions)
     plan = StudyPlan(
         settings=settings,
         space=space,
         composer=composer,
         paths=StudyPaths.read(name, Path(str(config.hydra.sweep.dir)), settings.storage),
-        fingerprint=Fingerprint(str(space), rest, directions, settings.is_grid),
+        fingerprint=_fingerprint.Fingerprint(str(space), rest, directions, settings.is_grid),
         points=points,
-        confirm_seeds=fresh_seeds(settings.confirm, base) if settings.confirm.top else (),
+        confirm_seeds=_confirm.fresh_seeds(settings.confirm, base) if settings.confirm.top else (),
         custom_search_space=suggest_more,
     )
     return plan, hooks
@@ -90,8 +86,8 @@ def announcement(plan: StudyPlan) -> str:
 
 
 def _check_packages(settings: Settings) -> None:
-    check_samplers(settings)
-    check_backend(settings.backend)
+    _samplers.check_samplers(settings)
+    _pool.check_backend(settings.backend)
     if settings.mlflow.enabled and find_spec("mlflow") is None:
         remedy = "install optuna-joblib-sweeper[mlflow], or set it to false"
         raise SweepError(f"hydra.sweeper.mlflow.enabled=true needs the package mlflow; {remedy}")
@@ -99,9 +95,8 @@ def _check_packages(settings: Settings) -> None:
 
 def _look_up(config: DictConfig, key: str) -> Any:
     """The option chosen of a group, else the value of a key."""
-    if key in config.hydra.runtime.choices:
-        return config.hydra.runtime.choices[key]
-    found = OmegaConf.select(config, key, default=_MISSING)
+    choices = config.hydra.runtime.choices
+    found = choices[key] if key in choices else OmegaConf.select(config, key, default=_MISSING)
     if found is _MISSING:
         raise KeyError(key)
     return found

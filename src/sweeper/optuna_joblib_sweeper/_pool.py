@@ -26,8 +26,6 @@ def check_backend(name: str) -> None:
     Raises:
         SweepError: with joblib's own reason.
     """
-    if name == "sequential":
-        return
     try:
         with parallel_config(backend=name):
             pass

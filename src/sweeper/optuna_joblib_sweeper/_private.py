@@ -21,8 +21,9 @@ from omegaconf.basecontainer import BaseContainer
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial
 
-__all__ = ["LokyBackend", "TerminatedWorkerError", "locate"]
+__all__ = ["LokyBackend", "TerminatedWorkerError", "locate", "native"]
 
+native = Override._convert_value  # an element of Hydra's parser as plain Python
 _HYDRAS_RESOLVERS = ("now", "hydra", "python_version")
 
 
@@ -73,8 +74,7 @@ class OneLokyBackend(LokyBackend):  # type: ignore[misc]
 
     def configure(self, n_jobs: int = 1, parallel: Any = None, **kwargs: Any) -> int:
         """Start the process; called by joblib."""
-        self._workers = get_memmapping_executor(
-            1, timeout=300, env=self._prepare_worker_env(n_jobs=1), context_id=parallel._id
-        )
+        env, context = self._prepare_worker_env(n_jobs=1), parallel._id
+        self._workers = get_memmapping_executor(1, timeout=300, env=env, context_id=context)
         self.parallel = parallel
         return 2

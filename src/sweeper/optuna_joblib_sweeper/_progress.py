@@ -1,8 +1,6 @@
 """What a user sees while a study runs: a bar on a terminal, a line a trial elsewhere."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from optuna.trial import FrozenTrial, TrialState
 from rich import progress
@@ -18,11 +16,11 @@ class Display:
     """Shows how the trials of one study end."""
 
     def __init__(self, title: str, tally: Tally, n_jobs: int, console: Console) -> None:
-        """Nothing is shown before `shown`."""
+        """Nothing is shown before `bar` is entered."""
         self.tally = tally
         self.n_jobs = n_jobs
         self.console = console
-        self._progress = progress.Progress(
+        self.bar = progress.Progress(
             progress.TextColumn("{task.description}"),
             progress.BarColumn(bar_width=24),
             progress.MofNCompleteColumn(),
@@ -32,14 +30,8 @@ class Display:
             console=console,
             disable=not console.is_terminal,
         )
-        self._task = self._progress.add_task(title, total=tally.budget, status="")
-
-    @contextmanager
-    def shown(self) -> Iterator[None]:
-        """Keep the bar on the screen."""
-        with self._progress:
-            self._refresh()
-            yield
+        self._task = self.bar.add_task(title, total=tally.budget, status="")
+        self._refresh()
 
     def update(self, trial: FrozenTrial) -> None:
         """Show one more finished trial."""
@@ -59,7 +51,7 @@ class Display:
         parts += [f"{running} running"]
         if tally.best_value is not None:
             parts += [f"[green]best {tally.best_value:.5g} by {tally.best_number}[/]"]
-        self._progress.update(self._task, completed=tally.finished, status=" · ".join(parts))
+        self.bar.update(self._task, completed=tally.finished, status=" · ".join(parts))
 
     def _log(self, trial: FrozenTrial) -> None:
         tally, best, record = self.tally, "", TrialRecord.of(trial)

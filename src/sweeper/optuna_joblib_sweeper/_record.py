@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
-from optuna.distributions import CategoricalDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_joblib_sweeper._fingerprint import Fingerprint
+from optuna_joblib_sweeper._space import Parameter
 from optuna_joblib_sweeper._storage import read_storage
 from optuna_joblib_sweeper.errors import SweepError
 from optuna_joblib_sweeper.paths import StudyPaths
@@ -152,17 +152,7 @@ def _parameters(record: StudyRecord, trials: Sequence[FrozenTrial]) -> tuple[Swe
     found = {swept["name"]: SweptParameter(**swept) for swept in record.parameters}
     for trial in trials:
         for name in trial.distributions.keys() - found.keys():
-            found[name] = swept_parameter(name, trial.distributions[name], None)
+            distribution: Any = trial.distributions[name]
+            choices = tuple(getattr(distribution, "choices", ()))
+            found[name] = Parameter(name, distribution, choices).swept()
     return tuple(found.values())
-
-
-def swept_parameter(name: str, distribution: Any, values: Sequence[Any] | None) -> SweptParameter:
-    """A parameter as plain values.
-
-    Args:
-        values: of a choice, as they arrive in the config; None: as Optuna has them.
-    """
-    if isinstance(distribution, CategoricalDistribution):
-        return SweptParameter(name, choices=list(values or distribution.choices))
-    low, high = distribution.low, distribution.high
-    return SweptParameter(name, low=low, high=high, log=distribution.log)

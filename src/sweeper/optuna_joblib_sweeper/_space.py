@@ -13,6 +13,7 @@ from optuna.trial import BaseTrial
 
 from optuna_joblib_sweeper._values import override_text
 from optuna_joblib_sweeper.errors import SweepError
+from optuna_joblib_sweeper.result import SweptParameter
 
 MAX_GRID = 1_000_000
 Distribution = CategoricalDistribution | FloatDistribution | IntDistribution
@@ -65,6 +66,13 @@ class Parameter:
         if isinstance(dist, IntDistribution):
             return trial.suggest_int(self.key, dist.low, dist.high, step=dist.step, log=dist.log)
         return trial.suggest_float(self.key, dist.low, dist.high, step=dist.step, log=dist.log)
+
+    def swept(self) -> SweptParameter:
+        """The parameter as plain values."""
+        dist = self.distribution
+        if isinstance(dist, CategoricalDistribution):
+            return SweptParameter(self.key, choices=list(self.values))
+        return SweptParameter(self.key, low=dist.low, high=dist.high, log=dist.log)
 
     def examples(self) -> list[Any]:
         """Values worth composing before the study: each choice, or both ends."""
@@ -124,16 +132,10 @@ class Space:
         values = self.decoded(chosen)
         return all(c.key in values and values[c.key] in c.values for c in parameter.when)
 
-    def decode(self, key: str, suggested: Any) -> Any:
-        """The value that arrives in the config; a key from elsewhere stands for itself."""
-        for parameter in self.parameters:
-            if parameter.key == key:
-                return parameter.decode(suggested)
-        return suggested
-
     def decoded(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
-        """All of `chosen` as the config gets it."""
-        return {key: self.decode(key, value) for key, value in chosen.items()}
+        """All of `chosen` as the config gets it; a key from elsewhere stands for itself."""
+        decode = {parameter.key: parameter.decode for parameter in self.parameters}
+        return {key: decode[key](v) if key in decode else v for key, v in chosen.items()}
 
     def overrides(self, chosen: Mapping[str, Any]) -> list[str]:
         """What to pass to Hydra for the suggested values `chosen`."""
@@ -179,6 +181,6 @@ class Space:
 
     def _encoded(self, condition: Condition) -> Any:
         """A suggested value of the condition's parameter that meets it."""
-        examples = next(p.examples() for p in self.parameters if p.key == condition.key)
-        fitting = (v for v in examples if self.decode(condition.key, v) in condition.values)
+        [other] = [p for p in self.parameters if p.key == condition.key]
+        fitting = (v for v in other.examples() if other.decode(v) in condition.values)
         return next(fitting, condition.values[0])

@@ -10,8 +10,9 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from optuna_joblib_sweeper._private import native
 from optuna_joblib_sweeper._space import Condition, Parameter, Space
-from optuna_joblib_sweeper._values import native, override_text
+from optuna_joblib_sweeper._values import override_text
 from optuna_joblib_sweeper.errors import SweepError
 
 _NATIVE_KEYS = {"type", "low", "high", "step", "log", "choices", "space", "when"}

@@ -99,9 +99,7 @@ def mend(paths: StudyPaths) -> None:
 
 
 def _is_whole(line: bytes) -> bool:
-    if not line.endswith(b"\n"):
-        return False
     try:
-        return isinstance(json.loads(line), dict)
+        return line.endswith(b"\n") and isinstance(json.loads(line), dict)
     except ValueError:
         return False

@@ -8,7 +8,6 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna_joblib_sweeper._record import TrialRecord
 from optuna_joblib_sweeper.settings import Settings
 
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 Trials = Sequence[FrozenTrial]
 
 
@@ -19,7 +18,7 @@ class Tally:
         """Start from the trials that are finished already."""
         self.settings = settings
         self.budget = budget
-        self.counts = dict.fromkeys(FINISHED, 0)
+        self.counts = dict.fromkeys(TrialState, 0)
         self.best_value: float | None = None
         self.best_number: int | None = None
         self.first_failure: str | None = None

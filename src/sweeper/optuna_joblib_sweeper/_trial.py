@@ -30,7 +30,7 @@ class RunningTrial(CurrentTrial):
 
     def __init__(self, plan: StudyPlan, store: StudyStore, trial: FrozenTrial, chosen: Any) -> None:
         """Know the trial by the values `chosen` for it; a confirmation by what it confirms."""
-        self.confirming = plan.confirmation is not None
+        self.confirming = plan.confirms is not None
         self.number = chosen["trial"] if self.confirming else trial.number
         self.params = plan.space.decoded(chosen)
         self.study_name = store.name

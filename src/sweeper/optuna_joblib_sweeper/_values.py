@@ -30,17 +30,6 @@ def override_text(value: Any) -> str:
     return QuotedString(text, Quote.single).with_quotes()
 
 
-def native(value: Any) -> Any:
-    """An element of Hydra's parser as plain Python."""
-    if isinstance(value, QuotedString):
-        return value.text
-    if isinstance(value, list):
-        return [native(item) for item in value]
-    if isinstance(value, dict):
-        return {native(key): native(item) for key, item in value.items()}
-    return value
-
-
 def short_text(key: str, value: Any) -> str:
     """A compact `key=value` for names of runs and tables: last part of the key, three digits."""
     name = re.split(r"[./]", key.lstrip("+~").split("@")[0])[-1]

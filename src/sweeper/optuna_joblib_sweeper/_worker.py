@@ -18,17 +18,13 @@ from hydra.core.utils import JobReturn, run_job, setup_globals
 from optuna.trial import FrozenTrial, TrialState
 from threadpoolctl import threadpool_limits
 
-from optuna_joblib_sweeper import _private
+from optuna_joblib_sweeper import _private, _storage, _tally, current, processes
 from optuna_joblib_sweeper._job import Job
 from optuna_joblib_sweeper._record import TrialRecord
 from optuna_joblib_sweeper._samplers import SamplerFactory
-from optuna_joblib_sweeper._storage import trial_lock
 from optuna_joblib_sweeper._study import StudyStore
-from optuna_joblib_sweeper._tally import stops_early
 from optuna_joblib_sweeper._trial import RunningTrial, verdict
-from optuna_joblib_sweeper.current import set_current
 from optuna_joblib_sweeper.errors import reason_of
-from optuna_joblib_sweeper.processes import follow_driver
 
 
 def run_token(job_key: str, pickled_job: bytes, number: int | None) -> int | None:
@@ -53,7 +49,7 @@ class Session:
     def __init__(self, job: Job) -> None:
         """Set the process up for the study."""
         if job.driver_pid is not None and job.driver_pid != os.getpid():
-            follow_driver(job.driver_pid)
+            processes.follow_driver(job.driver_pid)
         setup_globals()
         Singleton.set_state(dict(job.singletons))
         _private.add_resolvers(job.resolvers)
@@ -69,7 +65,7 @@ class Session:
         settings, budget = self.plan.settings, self.plan.budget
         # Looked at here as well: this worker's last result is in the storage, but the driver,
         # which hands out tokens ahead of results, may not have seen it.
-        if stops_early(settings, budget, self.store.trials()):
+        if _tally.stops_early(settings, budget, self.store.trials()):
             return None
         taken = self.store.take(number, budget, self.job.driver)
         if taken is None:
@@ -93,7 +89,7 @@ class Session:
         if TrialRecord.of(trial).proposal:
             return dict(trial.params), TrialRecord.of(trial).overrides
         plan, chosen = self.plan, self._suggest(trial)
-        overrides = (plan.confirmation or plan.space).overrides(chosen)
+        overrides = plan.overrides(chosen)
         proposal = {"overrides": overrides, "params": plan.space.decoded(chosen)}
         self.store.set_trial(trial, proposal=proposal)
         return chosen, overrides
@@ -103,7 +99,7 @@ class Session:
         study = self.store.study(sampler=self.samplers.make(number))
         # QMC counts its points in the storage: counting must not interleave.
         counts = type(study.sampler).__name__ == "QMCSampler"
-        with trial_lock(plan.paths) if counts else nullcontext():
+        with _storage.trial_lock(plan.paths) if counts else nullcontext():
             optuna_trial = _private.optuna_trial(study, trial)
             # Drawn now, under the trial's own seed, and not at the first parameter that is left.
             _ = optuna_trial.relative_params
@@ -127,14 +123,14 @@ class Session:
         return ChildRun.opened(self.job, self.store, trial, chosen)
 
     def _attempt(self, trial: FrozenTrial, running: RunningTrial, overrides: Sequence[str]) -> None:
-        set_current(running)
+        current.set_current(running)
         try:
             result = self._run_task(trial.number, overrides)
             state, values, reason = verdict(result, running, self.plan.settings.directions)
         except (Exception, SystemExit) as error:  # composing failed, or the task called exit()
             return self._fail(trial, error)
         finally:
-            set_current(None)
+            current.set_current(None)
         raised = _private.returned(result)
         if state == TrialState.FAIL and isinstance(raised, Exception):
             return self._fail(trial, raised)

@@ -37,6 +37,7 @@ _METRICS_BATCH = 800  # of 1,000 entries in all
 PARENT_TAG = "mlflow.parentRunId"
 _BEST_TAG = "best_run_id"
 _STALE_TAGS = {"outcome", "reason"}
+Tags = Mapping[str, str]
 
 
 @cache
@@ -110,11 +111,7 @@ def experiment_id(client: "MlflowClient", name: str, artifact_location: str | No
 
 @interrupts_wait()
 def create_run(
-    client: "MlflowClient",
-    experiment_id: str,
-    name: str,
-    tags: Mapping[str, str],
-    parent: str | None = None,
+    client: "MlflowClient", experiment_id: str, name: str, tags: Tags, parent: str | None = None
 ) -> str:
     """Make a run that this process owns.
 
@@ -216,6 +213,6 @@ def winner_tags(run_id: str) -> dict[str, str]:
     return {_BEST_TAG: run_id}
 
 
-def winner_of(tags: Mapping[str, str]) -> str | None:
+def winner_of(tags: Tags) -> str | None:
     """The id of a parent run's best child, from its tags; None if it names none."""
     return tags.get(_BEST_TAG) or None

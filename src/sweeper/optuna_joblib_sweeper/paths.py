@@ -40,13 +40,11 @@ class StudyPaths:
     @classmethod
     def read(cls, study_name: str, sweep_dir: Path, storage: str | None) -> "StudyPaths":
         """From `hydra.sweeper.storage`: null, a path (from where the app was started) or a URL."""
-        if storage is None:
-            storage = str(sweep_dir.absolute() / "optuna.journal")
-        elif "://" in storage:
-            storage = absolute_uri(storage)
-        else:
+        folder = sweep_dir.absolute()
+        storage = storage or str(folder / "optuna.journal")
+        if "://" not in storage:
             storage = str(Path(storage).expanduser().absolute())
-        return cls(study_name, sweep_dir.absolute(), storage, sweep_dir.absolute())
+        return cls(study_name, folder, absolute_uri(storage), folder)
 
     def confirmation(self, study_name: str) -> "StudyPaths":
         """Those of the study that confirms this one."""

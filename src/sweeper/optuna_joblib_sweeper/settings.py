@@ -127,8 +127,7 @@ def read_settings(raw: Mapping[str, Any]) -> Settings:
     given["sampler"] = given.get("sampler") or {"_target_": "optuna.samplers.TPESampler"}
     given["pruner"] = given.get("pruner") or {"_target_": "optuna.pruners.NopPruner"}
     given["params"] = given.get("params") or {}
-    merged = OmegaConf.merge(OmegaConf.structured(Settings), given)
-    settings = OmegaConf.to_object(merged)
+    settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Settings), given))
     assert isinstance(settings, Settings)
     settings.n_jobs = _n_jobs(settings.n_jobs, settings.backend)
     for name, holds, rule in _rules(settings):

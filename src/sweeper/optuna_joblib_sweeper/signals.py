@@ -5,7 +5,7 @@ It refuses to know what a signal interrupts.
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from types import FrameType
@@ -23,22 +23,27 @@ def interrupts_wait() -> Iterator[None]:
     A context manager and a decorator. An interruption in the middle of a write would leave a
     transaction open for as long as its traceback lives, and the database locked for the clean-up.
     """
+    came: list[int] = []
+    try:
+        with _handled_by(lambda number, frame: came.append(number)):
+            yield
+    finally:
+        if came:
+            signal.raise_signal(came[0])
+
+
+@contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """SIGINT and SIGTERM go to `handler` inside; in other threads nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield  # Python hands signals to the main thread alone
         return
-    came: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        came.append(number)
-
-    before = {number: signal.signal(number, note) for number in _NUMBERS}
+    before = {number: signal.signal(number, handler) for number in _NUMBERS}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if came:
-            signal.raise_signal(came[0])
+        for number, old in before.items():
+            signal.signal(number, old)
 
 
 @contextmanager
@@ -66,9 +71,6 @@ def deaf_children() -> Iterator[None]:
 @contextmanager
 def signals_interrupt() -> Iterator[None]:
     """While inside, SIGINT and SIGTERM kill all that was started inside and raise `Interrupted`."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     before = descendants()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -77,9 +79,5 @@ def signals_interrupt() -> Iterator[None]:
         kill_descendants(keep=before)
         raise Interrupted(number)
 
-    old = {number: signal.signal(number, interrupt) for number in _NUMBERS}
-    try:
+    with _handled_by(interrupt):
         yield
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
