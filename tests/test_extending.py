@@ -132,5 +132,9 @@ def test_what_the_page_adds_passes_the_checks_and_trains(titles: list[str], tmp_
     for section in chosen:
         for arguments in section.trainings:
             in_copy(tree, "perceptune.cli", *arguments, cwd=work)
-    for arguments in sorted({tuple(each) for section in chosen for each in section.tests}):
-        in_copy(tree, "pytest", "-q", *arguments)
+    tests = [arguments for section in chosen for arguments in section.tests]
+    selected = {tuple(arguments) for arguments in tests if "-k" in arguments}
+    whole = {path for arguments in tests if "-k" not in arguments for path in arguments}
+    for arguments in (sorted(whole), *sorted(selected)):
+        if arguments:
+            in_copy(tree, "pytest", "-q", *arguments)
