@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from optuna_joblib_sweeper.result import Importance, SweepResult
@@ -52,11 +53,11 @@ def figures(result: SweepResult) -> "Iterator[tuple[str, Figure]]":
     """See `SweepResult.figures`; each figure is closed when the next one is drawn."""
     if result.study is None or not result.of("complete"):
         return
-    try:
-        import matplotlib
-    except ImportError:
+    if find_spec("matplotlib") is None:
         log.info("no figures without matplotlib: pip install 'optuna-joblib-sweeper[plots]'")
         return
+    import matplotlib
+
     if "matplotlib.pyplot" not in sys.modules:
         matplotlib.use("Agg")  # who shows figures on a screen has imported it already
     from matplotlib import pyplot as plt

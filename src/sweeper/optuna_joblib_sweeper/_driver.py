@@ -168,9 +168,8 @@ class Sweep:
     def _refuse_empty(self, result: SweepResult) -> None:
         if self.parent is not None:
             self.parent.log_result(result, None, plots=False)
-        states = ("pruned", "fail")
-        counts = {state: len(result.of(state)) for state in states if result.of(state)}
-        what = f"study {result.name} has no complete trial: {counts or 'none ran'}"
+        pruned, failed = len(result.of("pruned")), len(result.of("fail"))
+        what = f"study {result.name} has no complete trial: {pruned} pruned, {failed} failed"
         where = f"see the log in {self.plan.paths.sweep_dir}"
         raise SweepError(f"{what}; each failed trial keeps its reason, {where}")
 

@@ -132,9 +132,9 @@ class Engine:
             deaths = TrialRecord.of(trial).deaths + (1 if len(lost) == 1 else 0)
             if deaths > self.settings.max_retries:
                 self._give_up(trial, f"killed its worker process {deaths} times")
-                continue
-            log.warning("trial %d lost its worker and is tried again", trial.number)
-            self.store.give_back(trial, deaths=deaths, suspect=True)
+            else:
+                log.warning("trial %d lost its worker and is tried again", trial.number)
+                self.store.give_back(trial, deaths=deaths, suspect=True)
 
     def _give_up(self, trial: FrozenTrial, reason: str) -> None:
         self.store.give_up(trial, reason)

@@ -163,8 +163,7 @@ class ChildRun:
     ) -> "Iterator[ChildRun]":
         """Open the run, and point a task's own `mlflow.start_run()` and autologging at it."""
         assert job.tracking is not None
-        link, known = job.tracking, TrialRecord.of(trial).mlflow_run_id
-        client = mlflow_runs.client_of(link.tracking_uri)
+        link, client = job.tracking, mlflow_runs.client_of(job.tracking.tracking_uri)
         tags = {"study": store.name, "trial": str(trial.number)}
         if job.plan.confirms is not None:
             tags |= {"confirms": str(chosen["trial"]), "confirm_seed": str(chosen["seed"])}
@@ -177,8 +176,7 @@ class ChildRun:
             run_id = mlflow_runs.create_run(client, link.experiment_id, name, tags, parent)
             if job.plan.settings.mlflow.log_params:
                 _log_new_params(client, run_id, params)
-        if run_id != known:
-            store.set_trial(trial, mlflow_run_id=run_id)
+        store.set_trial(trial, mlflow_run_id=run_id)
         with _environment(
             MLFLOW_TRACKING_URI=link.tracking_uri,
             MLFLOW_EXPERIMENT_ID=link.experiment_id,

@@ -12,7 +12,7 @@ import cloudpickle
 from hydra._internal.config_loader_impl import get_overrides_dirname
 from hydra._internal.utils import _locate as locate  # its public `get_method` prints errors
 from hydra.core.override_parser.types import Override
-from hydra.core.utils import JobReturn
+from hydra.core.utils import JobReturn, JobStatus
 from joblib._parallel_backends import LokyBackend
 from joblib.executor import get_memmapping_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -34,8 +34,10 @@ def override_dirname(config: DictConfig, overrides: Sequence[Override]) -> str:
 
 
 def returned(job: JobReturn) -> Any:
-    """What a task returned or raised; the public property would raise it."""
-    return job._return_value
+    """What a task returned; raises what it raised, without the error that Hydra prints then."""
+    if job.status == JobStatus.COMPLETED:
+        return job._return_value
+    raise job._return_value
 
 
 def app_resolvers() -> dict[str, Any]:

@@ -20,8 +20,6 @@ from optuna_joblib_sweeper.settings import Settings, class_name
 
 log = logging.getLogger(__name__)
 
-# Samplers that walk one fixed sequence: another seed a trial would walk another one each time.
-_CONSTANT_SEED = ("QMCSampler",)
 _EXTRA_PACKAGES = {
     "CmaEsSampler": ("cmaes",),
     "GPSampler": ("torch", "scipy"),
@@ -53,8 +51,8 @@ class SamplerFactory:
         if self._seed is None:
             self._unseeded = self._unseeded or self._build(None)
             return self._unseeded
-        if class_name(self._config) in _CONSTANT_SEED:
-            return self._build(self._seed)
+        if class_name(self._config) == "QMCSampler":
+            return self._build(self._seed)  # it walks one sequence, which another seed would change
         entropy = (self._seed, number, zlib.crc32(name.encode()))
         return self._build(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
 
@@ -99,12 +97,11 @@ def _fitting(config: Mapping[str, Any]) -> dict[str, Any]:
     the command line, but Hydra merges the settings into the new choice.
     """
     known = inspect.signature(get_class(str(config["_target_"]))).parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
-        return dict(config)
-    lost = [key for key in config if key not in known and not key.startswith("_")]
-    for key in lost:
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
+    kept = {k: v for k, v in config.items() if takes_any or k in known or k.startswith("_")}
+    for key in config.keys() - kept.keys():
         log.info("%s has no setting %s: left out", config["_target_"], key)
-    return {key: value for key, value in config.items() if key not in lost}
+    return kept
 
 
 def _instantiate(config: Mapping[str, Any], kind: type[Any], group: str) -> Any:

@@ -1,6 +1,6 @@
 """A trial while its task runs: reports go to the storage, the pruner's verdict comes back.
 
-And at the end: what the task's return or exception means for it.
+And at the end: what a task may return.
 """
 
 import copy
@@ -9,20 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import optuna
-from hydra.core.utils import JobReturn, JobStatus
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
-from optuna_joblib_sweeper import _private
 from optuna_joblib_sweeper._job import StudyPlan
 from optuna_joblib_sweeper._record import TrialRecord
 from optuna_joblib_sweeper._samplers import build_pruner
 from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper.current import CurrentTrial
-from optuna_joblib_sweeper.errors import reason_of
-
-Values = tuple[float, ...] | None
-Verdict = tuple[TrialState, Values, str | None]
 
 
 class RunningTrial(CurrentTrial):
@@ -72,19 +65,8 @@ class RunningTrial(CurrentTrial):
         return self.stopped
 
 
-def verdict(result: JobReturn, running: RunningTrial, directions: Sequence[str]) -> Verdict:
-    """State, values and, for a failure, the reason."""
-    returned, failed = _private.returned(result), result.status != JobStatus.COMPLETED
-    if (running.stopped and not failed) or isinstance(returned, optuna.TrialPruned):
-        return TrialState.PRUNED, None, None
-    if failed:
-        return TrialState.FAIL, None, reason_of(returned)
-    values, fault = read_values(returned, directions)
-    return (TrialState.FAIL if fault else TrialState.COMPLETE), values, fault
-
-
-def read_values(returned: Any, directions: Sequence[str]) -> tuple[Values, str | None]:
-    """The objective values that a task returned, or what is wrong with them.
+def read_values(returned: Any, directions: Sequence[str]) -> tuple[Any, str | None]:
+    """The objective values that a task returned, as a tuple, or what is wrong with them.
 
     An infinity on the bad side counts as a bad value; NaN and a too good infinity are faults.
     """

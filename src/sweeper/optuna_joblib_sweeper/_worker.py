@@ -14,7 +14,7 @@ from typing import Any
 
 import optuna
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, run_job, setup_globals
+from hydra.core.utils import run_job, setup_globals
 from optuna.trial import FrozenTrial, TrialState
 from threadpoolctl import threadpool_limits
 
@@ -23,7 +23,7 @@ from optuna_joblib_sweeper._job import Job
 from optuna_joblib_sweeper._record import TrialRecord
 from optuna_joblib_sweeper._samplers import SamplerFactory
 from optuna_joblib_sweeper._study import StudyStore
-from optuna_joblib_sweeper._trial import RunningTrial, verdict
+from optuna_joblib_sweeper._trial import RunningTrial, read_values
 from optuna_joblib_sweeper.errors import reason_of
 
 
@@ -125,35 +125,40 @@ class Session:
     def _attempt(self, trial: FrozenTrial, running: RunningTrial, overrides: Sequence[str]) -> None:
         current.set_current(running)
         try:
-            result = self._run_task(trial.number, overrides)
-            state, values, reason = verdict(result, running, self.plan.settings.directions)
+            returned = self._run_task(trial.number, overrides)
+        except optuna.TrialPruned:
+            return self._tell(trial, TrialState.PRUNED)
         except (Exception, SystemExit) as error:  # composing failed, or the task called exit()
             return self._fail(trial, error)
         finally:
             current.set_current(None)
-        raised = _private.returned(result)
-        if state == TrialState.FAIL and isinstance(raised, Exception):
-            return self._fail(trial, raised)
-        return self._tell(trial, state, values, reason)
+        if running.stopped:
+            return self._tell(trial, TrialState.PRUNED)
+        values, fault = read_values(returned, self.plan.settings.directions)
+        state = TrialState.FAIL if fault else TrialState.COMPLETE
+        return self._tell(trial, state, values, fault)
 
-    def _run_task(self, number: int, overrides: Sequence[str]) -> JobReturn:
+    def _run_task(self, number: int, overrides: Sequence[str]) -> Any:
         composer, sweep_dir = self.plan.composer, str(self.plan.paths.sweep_dir)
         config = composer.compose_job(overrides, number, sweep_dir, self.job.quiet)
         # Here, not once: a library that the first trial loads has its own thread pool.
         with threadpool_limits(limits=self.plan.settings.threads):
-            return run_job(
+            job = run_job(
                 hydra_context=composer.context,
                 task_function=self.job.task_function,
                 config=config,
                 job_dir_key="hydra.sweep.dir",
                 job_subdir_key="hydra.sweep.subdir",
             )
+        return _private.returned(job)
 
     def _fail(self, trial: FrozenTrial, error: BaseException) -> None:
         self.store.set_trial(trial, traceback="".join(traceback.format_exception(error)))
         self._tell(trial, TrialState.FAIL, None, reason_of(error))
 
-    def _tell(self, trial: FrozenTrial, state: TrialState, values: Any, reason: str | None) -> None:
+    def _tell(
+        self, trial: FrozenTrial, state: TrialState, values: Any = None, reason: str | None = None
+    ) -> None:
         if reason is not None:
             self.store.set_trial(trial, reason=reason)
         study = self.store.study(sampler=self.samplers.make(trial.number, "after"))

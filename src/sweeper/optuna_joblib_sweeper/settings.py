@@ -88,8 +88,8 @@ class Settings:
     @property
     def seed(self) -> int | None:
         """The sampler's seed."""
-        seed = self.sampler.get("seed")
-        return None if seed is None else int(seed)
+        found: int | None = self.sampler.get("seed")
+        return found
 
     @property
     def directions(self) -> tuple[str, ...]:
