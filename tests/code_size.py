@@ -1,4 +1,4 @@
-"""Counts lines of code: those that hold a token that is no comment and no docstring.
+"""Counts lines of code: those with a token that is neither comment nor docstring.
 
     python tests/code_size.py            the table of parts, and the longest functions
 
@@ -40,7 +40,7 @@ def _docstring(node: ast.AST) -> set[int]:
     if not isinstance(body, list):
         return set()
     found: set[int] = set()
-    for statement in body:  # a text after a field documents it, as a docstring does
+    for statement in body:  # a string after a field documents it, as a docstring does
         value = statement.value if isinstance(statement, ast.Expr) else None
         if isinstance(value, ast.Constant) and isinstance(value.value, str):
             found |= set(range(statement.lineno, (statement.end_lineno or 0) + 1))

@@ -1,4 +1,4 @@
-"""What every test shares: what the plain command leaves out, and where it may write."""
+"""Fixtures of every test: which tests a plain `pytest` leaves out, and where they may write."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ LEFT_OUT = ("slow", "browser", "cluster", "peers")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Benchmarks have the machine to themselves; everything else shares its cores."""
+    """Run benchmarks in one process, and everything else in parallel."""
     if any("benchmarks" in str(argument) for argument in config.args):
         config.option.dist = "no"
         return 0
@@ -21,7 +21,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 
 
 def pytest_configure() -> None:
-    """What a shell starts in its background is deaf to Ctrl-C; tests of interruptions are not."""
+    """Restore the handler of SIGINT, which background processes of a shell inherit as ignored."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -1,4 +1,4 @@
-"""The same command gives the same numbers: records what commands come to, and compares later.
+"""The same command gives the same numbers: records the results of commands, to compare later.
 
     python tests/same_numbers.py record FILE      with the code before a change
     python tests/same_numbers.py compare FILE     with the code after it, on the same machine
@@ -151,7 +151,7 @@ def _timed(metric: str) -> bool:
 
 
 def _digest(path: Path) -> str:
-    """Of the arrays alone: notes beside them may change."""
+    """Of the arrays alone: the metadata may change."""
     sha = hashlib.sha256()
     with np.load(path) as archive:
         for name in sorted(set(archive.files) - {"meta"}):

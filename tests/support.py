@@ -1,4 +1,4 @@
-"""How tests run trainings in their own process, and read a store back."""
+"""Helpers of tests that run trainings in their own process and read a store."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ COMMAND = (sys.executable, "-m", "perceptune.cli")
 
 
 def configure(folder: Path, *overrides: str) -> Config:
-    """What the command would compose, with its store in `folder`."""
+    """The configuration that the command would compose, with its store in `folder`."""
     with initialize_config_dir(str(app.root() / "conf"), version_base="1.3"):
         return parse(compose("config", [f"tracking.uri={store_of(folder)}", *overrides]))
 
@@ -51,7 +51,7 @@ def runs_in(folder: Path) -> list[Any]:
     from filelock import FileLock
     from mlflow import MlflowClient
 
-    # Who looks at a store that another process is making would make it as well, and break both.
+    # Opening a store that another process is creating would create it too, and break both.
     with FileLock(folder / "mlruns" / "mlflow.db.lock"):
         client = MlflowClient(store_of(folder))
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
@@ -60,7 +60,7 @@ def runs_in(folder: Path) -> list[Any]:
 
 @contextmanager
 def working_in(folder: Path) -> Iterator[None]:
-    """Be in `folder`, as a user who has gone there."""
+    """Make `folder` the current folder."""
     before = Path.cwd()
     os.chdir(folder)
     try:

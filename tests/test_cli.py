@@ -1,4 +1,4 @@
-"""The command as a user types it: what it answers, and how it refuses."""
+"""The command as a user types it: its output and its errors."""
 
 import os
 import signal
@@ -212,7 +212,7 @@ def test_a_multirun_that_is_interrupted_closes_all_runs_without_a_traceback(
 
 
 def _count(store: Path, table: str) -> int:
-    """Runs that have rows in a table of a store which may still be in the making."""
+    """Runs that have rows in a table of a store that may not exist completely yet."""
     try:
         with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as database:
             return int(

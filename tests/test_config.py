@@ -1,4 +1,4 @@
-"""The configuration: every file composes, and every mistake is a line that says what is allowed."""
+"""The configuration: every file composes, and every mistake is a line with what is allowed."""
 
 from pathlib import Path
 from typing import Any

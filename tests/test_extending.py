@@ -27,7 +27,8 @@ class Section:
     def of(cls, text: str) -> "Section":
         [diff] = re.findall(r"^```diff\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
         lines = "".join(re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
-        return cls(diff, tuple(shlex.split(line) for line in lines.splitlines()))
+        commands = lines.replace("\\\n", " ").splitlines()
+        return cls(diff, tuple(map(shlex.split, commands)))
 
     @property
     def files(self) -> set[str]:
@@ -51,7 +52,7 @@ ALONE = ("An optimizer", "An activation with a setting")
 
 
 def apply(diffs: Iterable[str], folder: Path, *options: str) -> str:
-    """Apply `diffs`, one after the other; returns what git complains of."""
+    """Apply `diffs`, one after the other; returns git's errors."""
     command = ["git", "apply", *options, "-"]
     done = subprocess.run(
         command, input="".join(diffs), cwd=folder, text=True, capture_output=True, check=False
@@ -76,7 +77,7 @@ def test_a_section_trains_with_what_it_adds_and_names_its_tests(title: str) -> N
         assert all((ROOT / each).exists() for each in arguments if each.startswith("tests"))
 
 
-# The files that each may take: the law on adding, in docs/architecture.md.
+# The files that each may change: the rule on additions in docs/architecture.md.
 PRICES = {
     "An optimizer": 3, "An activation with a setting": 3, "An initializer": 3, "A schedule": 3,
     "A data set": 3, "A sampler": 1, "A pruner": 1, "A backend": 3, "A figure": 5, "A metric": 2,
@@ -89,7 +90,7 @@ def test_nothing_costs_more_files_than_agreed(title: str) -> None:
 
 
 def copy_tree(folder: Path) -> None:
-    """Copy what git tracks, or would."""
+    """Copy the files that git tracks or would track."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=True)
     for name in filter(None, listed.stdout.split("\0")):
@@ -131,5 +132,9 @@ def test_what_the_page_adds_passes_the_checks_and_trains(titles: list[str], tmp_
     for section in chosen:
         for arguments in section.trainings:
             in_copy(tree, "perceptune.cli", *arguments, cwd=work)
-    for arguments in sorted({tuple(each) for section in chosen for each in section.tests}):
-        in_copy(tree, "pytest", "-q", *arguments)
+    tests = [arguments for section in chosen for arguments in section.tests]
+    selected = {tuple(arguments) for arguments in tests if "-k" in arguments}
+    whole = {path for arguments in tests if "-k" not in arguments for path in arguments}
+    for arguments in (sorted(whole), *sorted(selected)):
+        if arguments:
+            in_copy(tree, "pytest", "-q", *arguments)

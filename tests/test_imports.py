@@ -1,4 +1,4 @@
-"""The law of imports, read from the source: who may know of whom."""
+"""The rules on imports, checked in the source: which part may import which."""
 
 import ast
 import sys
@@ -171,7 +171,7 @@ def test_a_package_is_imported_only_where_it_may_be(package: str) -> None:
 
 
 def test_the_namespace_of_plugins_has_no_init() -> None:
-    """With one it would hide the plugins of everybody else."""
+    """With one it would shadow the plugins of other distributions."""
     assert not (SOURCE / "sweeper" / "hydra_plugins" / "__init__.py").exists()
 
 
@@ -201,5 +201,5 @@ def test_a_cycle_would_be_found() -> None:
         ("'import a'  # import b", set()),
     ],
 )
-def test_no_way_of_importing_escapes_the_law(source: str, modules: set[str]) -> None:
+def test_every_way_of_importing_is_found(source: str, modules: set[str]) -> None:
     assert imported(source, "perceptune.nn") == modules

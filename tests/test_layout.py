@@ -1,4 +1,4 @@
-"""The shape of the tree: few modules at the top, tests that mirror modules, sizes that hold."""
+"""The layout of the tree: few modules at the top, tests that mirror modules, limited sizes."""
 
 import ast
 import statistics
@@ -66,7 +66,7 @@ TESTED_FROM_ABOVE = [
     (
         "sweeper/test_sweeps.py",
         "optuna_joblib_sweeper",
-        "_confirm _driver _fingerprint _outputs _plan _samplers _trial _verdict "
+        "_confirm _driver _fingerprint _outputs _plan _samplers _trial "
         "current errors paths result settings",
         "whole sweeps in one process: what arrives in the task, what is refused, what is left",
     ),
@@ -97,8 +97,8 @@ TESTED_FROM_ABOVE = [
     (
         "reports/test_study.py",
         "optuna_joblib_sweeper",
-        "_figures _importances",
-        "both are read on the page of a study",
+        "_analysis",
+        "figures and importances are read on the page of a study",
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""Every preset in conf/experiment says what it is, and runs: here on few, small images."""
+"""Every preset in conf/experiment is documented, and runs: here on few, small images."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ SMALL = ("tracking.enabled=false", "data.validation=0.1", "train.epochs=2")
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The embedded digits in the form of each source, by its name: what to say to use them."""
+    """The overrides that use the embedded digits in the form of each source, by its name."""
     folder = tmp_path_factory.mktemp("data")
     digits = sources.load(configure(folder).data)
     table = np.column_stack([digits.labels, digits.images])
@@ -55,16 +55,16 @@ def test_every_preset_runs(name: str, data: dict[str, str], tmp_path: Path) -> N
     assert "test/accuracy" in result.metrics
 
 
-WISHES = ["model.hidden=[10,10]", "model.dropout=0.1", "train.l2=1e-4"]
-WISHES += ["train.batch_size=32", "optimizer=adam", "optimizer=rmsprop"]
+VARIANTS = ["model.hidden=[10,10]", "model.dropout=0.1", "train.l2=1e-4"]
+VARIANTS += ["train.batch_size=32", "optimizer=adam", "optimizer=rmsprop"]
 
 
-@pytest.mark.parametrize("wish", WISHES)
-def test_what_leaky_10_leaves_to_wish_for_is_one_override(
-    wish: str, data: dict[str, str], tmp_path: Path
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_of_leaky_10_is_one_override(
+    variant: str, data: dict[str, str], tmp_path: Path
 ) -> None:
-    assert wish in (FOLDER / "leaky_10.yaml").read_text()
-    result = run(tmp_path, "experiment=leaky_10", data["csv"], *SMALL, wish)
+    assert variant in (FOLDER / "leaky_10.yaml").read_text()
+    result = run(tmp_path, "experiment=leaky_10", data["csv"], *SMALL, variant)
     assert "test/accuracy" in result.metrics
 
 

@@ -1,4 +1,4 @@
-"""The test set is read once, at the end: its arrays tell who looks at them, and when."""
+"""The test set is read once, at the end: its arrays record every access."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ CALM = ("tracking.enabled=false", "train.epochs=3", "model.hidden=[16]")
 
 
 class Sealed:
-    """An array that is none: NumPy itself cannot get at its values but by these methods."""
+    """An array-like whose values even NumPy can only read by these methods."""
 
     def __init__(self, values: np.ndarray, name: str, events: list[str]) -> None:
         self._values, self._name, self._events = values, name, events
@@ -60,25 +60,19 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return happened
 
 
-def test_nobody_looks_at_the_test_set_before_the_last_epoch(
-    events: list[str], tmp_path: Path
-) -> None:
+def test_the_test_set_is_not_read_before_the_last_epoch(events: list[str], tmp_path: Path) -> None:
     result = run(tmp_path, *CALM)
     assert events[:3] == ["epoch"] * 3
     assert set(events[3:]) == {"test images", "test labels"}
     assert "test/accuracy" in result.metrics
 
 
-def test_nobody_looks_at_the_test_set_where_it_is_not_asked_for(
-    events: list[str], tmp_path: Path
-) -> None:
+def test_the_test_set_is_not_read_without_evaluation(events: list[str], tmp_path: Path) -> None:
     run(tmp_path, *CALM, "train.evaluate_test=false")
     assert events == ["epoch"] * 3
 
 
 @pytest.mark.parametrize("repeats", [1, 2])
-def test_a_trial_never_looks_at_the_test_set(
-    repeats: int, events: list[str], tmp_path: Path
-) -> None:
+def test_a_trial_never_reads_the_test_set(repeats: int, events: list[str], tmp_path: Path) -> None:
     run(tmp_path, *CALM, f"repeats={repeats}", trial=FakeTrial(folder=tmp_path))
     assert events == ["epoch"] * 3 * repeats

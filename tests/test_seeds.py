@@ -1,4 +1,4 @@
-"""Several seeds of one setting: their spread, and what commands print and record of it."""
+"""Several seeds of one configuration: their spread, as printed and recorded."""
 
 import json
 import sys
@@ -115,7 +115,7 @@ def test_repeats_leave_runs_below_a_parent_with_mean_and_spread(
     assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
 
 
-def test_a_multirun_over_seeds_says_and_records_the_same(
+def test_a_multirun_over_seeds_prints_and_records_the_same(
     command: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     preset = ("experiment=ann_128_64_adam", "data=digits")

@@ -1,4 +1,4 @@
-"""Studies of Perceptune's own: every file in sweeps/ runs, and what a study leaves is true."""
+"""Perceptune's own studies: every file in sweeps/ runs, and a study's results are correct."""
 
 import shlex
 import signal
@@ -132,7 +132,7 @@ def _study(folder: Path) -> "subprocess.Popen[str]":
 
 
 @pytest.mark.slow
-def test_a_killed_study_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_killed_study_is_resumed(tmp_path: Path) -> None:
     first = _study(tmp_path)
 
     def one_is_finished() -> bool:
@@ -141,7 +141,7 @@ def test_a_killed_study_goes_on_where_it_was(tmp_path: Path) -> None:
 
     wait_until(one_is_finished, seconds=120)
     first.send_signal(signal.SIGKILL)
-    first.wait()
+    first.communicate()
 
     second = _study(tmp_path)
     printed, _ = second.communicate(timeout=240)
@@ -167,7 +167,7 @@ def _steps(folder: Path, run: Any) -> list[int]:
 
 
 @pytest.mark.slow
-def test_a_wrong_space_and_a_changed_study_are_refused_in_words(
+def test_a_wrong_space_and_a_changed_study_are_refused_in_one_line(
     perceptune: Perceptune, tmp_path: Path
 ) -> None:
     tiny = ("train", "-m", "sweeps=digits", "hydra.sweeper.n_trials=1", "train.epochs=1")

@@ -1,4 +1,4 @@
-"""The built package, in an environment that has never seen the repository."""
+"""The built package, in an environment without the repository."""
 
 import os
 import shutil

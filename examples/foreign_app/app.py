@@ -8,7 +8,7 @@ from optuna_joblib_sweeper import current_trial
 
 @hydra.main(version_base=None, config_path="conf", config_name="config")
 def descend(config: DictConfig) -> float:
-    """Walk down x² from `start`; a rate of 0.5 gets there at once."""
+    """Minimize x² by gradient descent from `start`; a rate of 0.5 needs a single step."""
     x, trial = config.start, current_trial()
     for step in range(config.steps):
         x -= config.rate * 2 * x

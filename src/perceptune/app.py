@@ -1,4 +1,4 @@
-"""Hydra's side of Perceptune: where the configuration lies, and how a command has it composed.
+"""Integration with Hydra: the location of the configuration, and its composition for a command.
 
 Importing this module registers the resolvers `${perceptune.…:}`, in every process that composes.
 """
@@ -21,14 +21,14 @@ _VERSION_BASE = "1.3"
 def root() -> Path:
     """The folder that holds `conf` and `sweeps`.
 
-    A checkout comes first: an editable install leaves copies in the package that grow stale.
+    A checkout comes first: an editable install leaves stale copies in the package.
     """
     repository = _PACKAGE.parents[1]
     return repository if (repository / "conf" / "config.yaml").is_file() else _PACKAGE
 
 
 def hydra_app(command: str, arguments: Sequence[str], job: Callable[..., Any]) -> Callable[[], Any]:
-    """A function that runs `job` with each configuration that Hydra composes from `arguments`.
+    """Make a function that runs `job` with each configuration that Hydra composes from `arguments`.
 
     Raises:
         UserError: an argument would make Hydra load a pickle.
@@ -37,7 +37,7 @@ def hydra_app(command: str, arguments: Sequence[str], job: Callable[..., Any]) -
         raise UserError("--experimental-rerun is refused: it would load a pickle")
     import hydra
 
-    # Our presets are a group that is there already, so Hydra would refuse the `+`.
+    # The group `experiment` is in the defaults list already, so Hydra would refuse the `+`.
     overrides = [
         word.removeprefix("+") if word.startswith("+experiment=") else word for word in arguments
     ]
@@ -50,7 +50,7 @@ def hydra_app(command: str, arguments: Sequence[str], job: Callable[..., Any]) -
 
 
 def compose(overrides: Sequence[str]) -> Config:
-    """The configuration that `perceptune train` would have with these overrides.
+    """Compose and parse the configuration of `perceptune train` with these overrides.
 
     Raises:
         UserError: see `config.parse`.

@@ -1,4 +1,4 @@
-"""The command `perceptune`: the only list of commands; a user's mistake ends in one line.
+"""The command `perceptune`: the list of commands; a user's mistake ends in one line.
 
 Imports nothing slow before it knows the command, so that `perceptune --help` answers at once.
 """
@@ -13,17 +13,17 @@ USAGE = """\
 perceptune: perceptrons in NumPy, composed by Hydra, tracked in MLflow, tuned by Optuna
 
   perceptune train [OVERRIDE ...]     train one network and record it
-  perceptune train -m [OVERRIDE ...]  train many: a value for each of several, or a study
+  perceptune train -m [OVERRIDE ...]  train many: every combination of values, or a study
   perceptune evaluate MODEL [MODEL ...] [OVERRIDE ...]
-                                      score a network on test data; of several, their mean
+                                      score a network on test data, or the mean of several
   perceptune predict MODEL INPUT [--output FILE] [--probabilities]
                                       classify a picture, a folder of them, a .npy or a CSV
   perceptune compare [OVERRIDE ...]   train the same network in NumPy, PyTorch, JAX, Keras and
-                                      scikit-learn: same start, same batches
+                                      scikit-learn: same initial weights, same batches
   perceptune report [STUDY ...] [--output FOLDER]
-                                      a page of a study, of several compared, of all finished runs
-  perceptune ui                       look at runs in the browser
-  perceptune info                     versions, cores, BLAS; where data and store are
+                                      write a page on one study, several, or all finished runs
+  perceptune ui                       show runs in the browser
+  perceptune info                     versions, cores, BLAS; locations of data and store
 
 A MODEL is the id of a run, models:/NAME@champion, models:/NAME/VERSION, or an .npz file.
 An OVERRIDE is KEY=VALUE, as Hydra takes it:
@@ -37,7 +37,7 @@ COMMANDS = ("train", "evaluate", "predict", "compare", "report", "ui", "info")
 
 
 def main() -> None:
-    """Run the command that `sys.argv` names, and leave with its exit code."""
+    """Run the command that `sys.argv` names, and exit with its code."""
     arguments = sys.argv[1:]
     command = arguments[0] if arguments else "--help"
     if command in ("-h", "--help", "help"):
@@ -55,11 +55,11 @@ def main() -> None:
 
 
 def _without_traceback(command: str, arguments: list[str]) -> int:
-    """Run a command; a mistake of the user's ends in a message, a bug in its traceback."""
-    # A container's stop or a batch system's end: close the run as an interrupt would.
+    """Run a command; a user's mistake ends in a message, a bug in a traceback."""
+    # Containers and batch systems send it to stop a run: close the run as for an interrupt.
     signal.signal(signal.SIGTERM, _terminate)
     wants_all = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves errors to us
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises errors instead of printing them
     try:
         import_module(f"perceptune.commands.{command}").main(arguments)
     except KeyboardInterrupt:
@@ -75,7 +75,7 @@ def _without_traceback(command: str, arguments: list[str]) -> int:
 
 
 def _explain(error: Exception) -> None:
-    """Leave with a message if `error` is the user's to mend."""
+    """Exit with a message if the user can fix `error`."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 

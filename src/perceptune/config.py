@@ -1,7 +1,7 @@
-"""YAML to values: `parse` checks what Hydra composed and builds everything that a run is made of.
+"""YAML to values: `parse` checks the composed configuration and builds the objects of a run.
 
 Wrong keys, types and ranges are refused here, before any data is read. Values and their comments
-stand in `conf/`; a setting is a field of the dataclass that uses it.
+are in `conf/`; a setting is a field of the dataclass that uses it.
 """
 
 import copy
@@ -28,7 +28,7 @@ from perceptune.nn.schedules import SCHEDULES, Schedule, WarmUp
 
 T = TypeVar("T")
 
-# libyaml's writer, where it is built in: trials are short enough for the slow one to matter.
+# libyaml's writer where available: in short trials the slow one takes a noticeable time.
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _MOST_THREADS = 1024
 
@@ -44,7 +44,7 @@ OBJECTIVES = (
 
 @dataclass(frozen=True)
 class Policy:
-    """The rules by which a training stops, saves itself and reads the test set; see conf/train.
+    """Rules for early stopping, checkpoints and the test set; see conf/train.
 
     Raises:
         RangeError: a value outside its range.
@@ -65,7 +65,7 @@ class Policy:
 
 @dataclass(frozen=True)
 class Tracking:
-    """The place and the extent of a run's record; see conf/tracking.
+    """Settings of tracking: the store, and how much is recorded; see conf/tracking.
 
     Raises:
         RangeError: a value outside its range.
@@ -84,10 +84,10 @@ class Tracking:
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that a run is made of; see conf/config.yaml.
+    """The checked configuration of a run; see conf/config.yaml.
 
     Attributes:
-        settings: the composed YAML as nested plain values, for the record alone.
+        settings: the composed YAML as nested plain values, for recording only.
 
     Raises:
         RangeError: a value outside its range.
@@ -120,11 +120,11 @@ class Config:
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """The names of what a sweep is given, one or more."""
+        """The names of the metrics that a sweep optimizes, one or more."""
         return tuple(self.objective if isinstance(self.objective, list) else [self.objective])
 
     def changed(self, **settings: Any) -> "Config":
-        """The configuration with other settings, by dotted key.
+        """Parse a copy of the configuration with other settings, by dotted key.
 
         Raises:
             UserError: see `parse`.
@@ -167,7 +167,7 @@ def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
 
 
 def to_yaml(values: Any) -> str:
-    """Plain dicts and lists as YAML, in their own order.
+    """Dump plain dicts and lists as YAML, in their own order.
 
     >>> to_yaml({"name": "adam", "lr": 0.001})
     'name: adam\\nlr: 0.001\\n'
@@ -176,7 +176,7 @@ def to_yaml(values: Any) -> str:
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dicts as one, with dotted keys; lists and empty dicts stay values.
+    """Flatten nested dicts to one with dotted keys; lists and empty dicts stay values.
 
     >>> flatten({"seed": 0, "model": {"hidden": [128, 64]}})
     {'seed': 0, 'model.hidden': [128, 64]}
@@ -201,7 +201,7 @@ def _plain(composed: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _drop_former(settings: dict[str, Any]) -> None:
-    """Settings of the version before are ignored for one version, and named."""
+    """Drop settings of the previous version, with a warning."""
     for key in {"augment", "reported"} & settings.keys():
         if settings.pop(key) not in (None, {"name": "none"}):
             print(f"perceptune: {key} has no effect any more; remove it", file=sys.stderr)
@@ -280,10 +280,10 @@ def _build(
     Args:
         kind: what to build.
         settings: values by field.
-        prefix: what stands before a field's name in the key that messages name.
-        given: fields that are built already.
-        keys: keys of fields that lie elsewhere.
-        strict: whether every one of `settings` must be a field.
+        prefix: of the fields' keys, for messages.
+        given: fields that are already built.
+        keys: full keys, for messages, of fields without this prefix.
+        strict: refuse settings that are not fields.
     """
     given, keys = given or {}, keys or {}
     hints = _settings_of(kind)
@@ -293,7 +293,7 @@ def _build(
     for name, hint in hints.items():
         key = keys.get(name, f"{prefix}{name}")
         if name not in settings:
-            raise UserError(f"{key} is missing; conf/ says what it may be")
+            raise UserError(f"{key} is missing; see conf/")
         try:
             schema[name] = settings[name]
         except OmegaConfBaseException:
@@ -325,11 +325,11 @@ def _schema(kind: Any) -> DictConfig:
 _WORDS: dict[Any, str] = {
     int: "a whole number",
     float: "a number",
-    str: "a text",
+    str: "a string",
     bool: "true or false",
     int | None: "a whole number, or null",
     float | None: "a number, or null",
-    str | None: "a text, or null",
+    str | None: "a string, or null",
     list[int]: "a list of whole numbers",
     list[str]: "a list of names",
     Any: "anything",
@@ -359,10 +359,8 @@ def _check_choices(name: str, values: Sequence[Any], allowed: tuple[str, ...]) -
 
 
 def _refuse_contradictions(config: Config) -> None:
-    """Settings that do not go together."""
+    """Refuse settings that contradict each other."""
     if config.register is not None and not config.tracking.enabled:
         raise UserError("register needs the store; set tracking.enabled=true")
     if config.data.validation == 0 and config.policy.patience is not None:
-        raise UserError(
-            "train.patience needs validation samples to judge by; set data.validation above 0"
-        )
+        raise UserError("train.patience needs validation samples; set data.validation above 0")

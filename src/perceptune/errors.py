@@ -1,6 +1,6 @@
-"""Errors: what ends a command in one line, without a traceback. Knows nothing of its causes.
+"""Errors that end a command in one line, without a traceback. Knows nothing of their causes.
 
-UserError           what a user can mend
+UserError           a mistake that the user can fix
 ├── StoreError      the MLflow store, or what was looked up in it
 └── DivergedError   a training whose loss is no longer finite; its run ends as `diverged`
 """
@@ -10,7 +10,7 @@ from typing import NoReturn
 
 
 class UserError(Exception):
-    """A mistake that the user can mend; its text names the value, the rule and the remedy."""
+    """A mistake that the user can fix; its text names the value, the rule and the remedy."""
 
 
 class StoreError(UserError):
@@ -28,7 +28,7 @@ class DivergedError(UserError):
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
-    """Print a message and leave the program.
+    """Print a message and exit.
 
     Raises:
         SystemExit: always, with `code`.

@@ -1,6 +1,6 @@
-"""Scores of predictions: loss, the confusion matrix and what follows from it, calibration.
+"""Scores of predictions: loss, confusion matrix and the scores derived from it, calibration.
 
-Takes plain arrays; knows neither networks nor where the predictions come from.
+Takes plain arrays; knows neither networks nor the source of the predictions.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ class Scores:
     Attributes:
         loss: mean cross-entropy.
         confusion: (classes, classes) counts, row the true class, column the predicted one.
-        precision, recall, f1: (classes,) each in [0, 1]; 0 where nothing could be counted.
+        precision, recall, f1: (classes,) each in [0, 1]; 0 where undefined.
     """
 
     loss: float
@@ -34,7 +34,7 @@ class Scores:
         return float(np.trace(self.confusion) / self.confusion.sum())
 
     def metrics(self, part: str) -> dict[str, float]:
-        """Every score by metric name: `test/accuracy`, `test/f1/3` and so on for `part` test."""
+        """The scores by metric name: `test/accuracy`, `test/f1/3` and so on for `part` test."""
         metrics = {f"{part}/loss": self.loss, f"{part}/accuracy": self.accuracy}
         for name in ("precision", "recall", "f1"):
             for label, value in enumerate(getattr(self, name)):
@@ -87,7 +87,7 @@ class Calibration:
 
 
 def calibrate(labels: Array, probabilities: Array, bins: int = 15) -> Calibration:
-    """Compare the confidence of predictions with how often they are correct.
+    """Compare the confidence of predictions with their accuracy.
 
     Takes `labels` (samples,) and `probabilities` (samples, classes).
     """
@@ -102,14 +102,17 @@ def calibrate(labels: Array, probabilities: Array, bins: int = 15) -> Calibratio
 
 
 def mistakes(labels: Array, probabilities: Array) -> Array:
-    """Positions of the wrong predictions, the most confident first."""
+    """Find the positions of the wrong predictions, the most confident first.
+
+    Takes `labels` (samples,) and `probabilities` (samples, classes); returns (wrong,).
+    """
     wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
     order = np.argsort(-probabilities[wrong].max(axis=1), kind="stable")
     return wrong[order]
 
 
 def confused_pairs(confusion: Array) -> list[tuple[int, int, int]]:
-    """(true, predicted, how often) for every kind of mistake made, the most frequent first.
+    """List (true, predicted, count) of the mistakes in `confusion` (classes, classes), by count.
 
     >>> confused_pairs(np.array([[8, 2], [5, 9]]))
     [(1, 0, 5), (0, 1, 2)]
@@ -122,7 +125,7 @@ def confused_pairs(confusion: Array) -> list[tuple[int, int, int]]:
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and spread of a number over seeds; `sd` is the sample standard deviation, with n - 1.
+    """Mean and spread of a number over seeds; `sd` is the sample standard deviation (n - 1).
 
     >>> Spread.of([0.5, 0.75, 1.0])
     Spread(mean=0.75, sd=0.25, min=0.5, max=1.0)
@@ -135,9 +138,9 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
-        """The spread of two values or more."""
+        """Compute the spread of two or more values."""
         return cls(fmean(values), stdev(values), min(values), max(values))
 
     def metrics(self, name: str) -> dict[str, float]:
-        """All of it by metric name: `test/accuracy/mean` and so on for `name` test/accuracy."""
+        """The four numbers by metric name: `test/accuracy/mean` and so on for test/accuracy."""
         return {f"{name}/{key}": value for key, value in asdict(self).items()}

@@ -1,7 +1,7 @@
 """Trained networks by the names that users give them, and the mean of several.
 
-A name is an MLflow run id, a `models:/…` URI or an .npz file. Only arrays are read: no code
-that somebody put into a store is run.
+A name is an MLflow run id, a `models:/…` URI or an .npz file. Only arrays are read: no code from a
+store is run.
 """
 
 import math
@@ -19,10 +19,10 @@ _METADATA = {"shape", "classes", "pixel_max"}
 
 
 def load(name: str, store: str) -> SavedNetwork:
-    """The network called `name`; runs and registered models are looked up in `store`.
+    """Load the network `name`; runs and registered models are looked up in `store`.
 
     Raises:
-        UserError: there is none, or its file is damaged.
+        UserError: there is no such network, or its file is damaged.
     """
     try:
         if name.endswith(".npz"):
@@ -43,7 +43,7 @@ def mean_probabilities(networks: Sequence[SavedNetwork], images: Array, pixel_ma
     Args:
         networks: all for images of one shape, and for the same classes.
         images: (images, pixels), values from 0 to `pixel_max`.
-        pixel_max: networks that were trained on another range get them scaled to theirs.
+        pixel_max: the images are rescaled for networks trained on another range.
     """
     total = np.zeros((len(images), networks[0].network.widths[-1]))
     for saved in networks:
@@ -55,7 +55,7 @@ def mean_probabilities(networks: Sequence[SavedNetwork], images: Array, pixel_ma
 
 
 def refuse_mixture(networks: Sequence[SavedNetwork], names: Sequence[str]) -> None:
-    """Several networks must agree on the shape of an image and on the classes.
+    """Refuse networks that disagree on the shape of an image or on the classes.
 
     Raises:
         UserError: two of them do not.
@@ -71,7 +71,7 @@ def refuse_mixture(networks: Sequence[SavedNetwork], names: Sequence[str]) -> No
 
 
 def _checked(saved: SavedNetwork, name: str) -> SavedNetwork:
-    """Refuse a file whose metadata do not fit its weights; they come from outside."""
+    """Refuse a file whose metadata do not fit its weights: it may come from anywhere."""
     metadata, widths = saved.metadata, saved.network.widths
     try:
         fits = (

@@ -1,7 +1,7 @@
-"""Several seeds of one setting: who owns their parent run, how they are trained, their spread.
+"""Several seeds of one configuration: their parent run, their training, their spread.
 
-`repeats=k` and `-m seed=…` leave ordinary runs below a parent; the summary is made of what those
-runs have recorded, in the store or, without one, in their folders. A trial of a study with several
+`repeats=k` and `-m seed=…` make ordinary runs below a parent; the summary is computed from what
+those runs recorded, in the store or, without one, in their folders. A trial of a study with several
 seeds is one run, see `runs.loop`; its parent is the study's.
 """
 
@@ -29,13 +29,13 @@ Train = Callable[[Config, list[str], Path], Result]
 
 @dataclass(frozen=True)
 class SeedRun:
-    """One finished training as it is recorded.
+    """One finished training, read back from its run.
 
     Attributes:
         record: its run.
         overrides: the command line's, without the seed.
-        metrics: final numbers, those of an epoch at the best one, by metric name.
-        history: every measurement, by metric name, with its `epoch`.
+        metrics: final metrics, and those of the best epoch, by metric name.
+        history: metrics of each epoch, by metric name, with its `epoch`.
     """
 
     record: RunRecord
@@ -47,7 +47,7 @@ class SeedRun:
     def of(
         cls, record: RunRecord, overrides: Sequence[str], history: Sequence[Mapping[str, float]]
     ) -> "SeedRun":
-        """The training that left `record`."""
+        """Make it from its run, overrides and history; see `reading`."""
         words = [word for word in overrides if not word.startswith(("seed=", "tracking"))]
         epochs = {row["epoch"]: row for row in history}
         best = dict(epochs.get(record.metrics["best/epoch"], {}))
@@ -59,7 +59,7 @@ class SeedRun:
 
     @property
     def seed(self) -> int:
-        """The seed that it was trained with."""
+        """The seed of the training."""
         return int(self.record.params["seed"])
 
     @property
@@ -70,7 +70,7 @@ class SeedRun:
 
 @dataclass(frozen=True)
 class Setting:
-    """One configuration and its trainings, which differ by their seeds alone, in their order."""
+    """One configuration and its trainings, which differ by seed alone, in the seeds' order."""
 
     runs: Sequence[SeedRun]
 
@@ -87,7 +87,7 @@ class Setting:
 
     @property
     def best_run(self) -> str:
-        """The run with the best validation accuracy: the test set chooses nothing."""
+        """The id of the run with the best validation accuracy."""
         return max(self.runs, key=lambda run: run.metrics.get("val/accuracy", 0.0)).record.id
 
 
@@ -101,10 +101,10 @@ def train_seeds(
 ) -> list[Result]:
     """Train a network with each of `repeats` seeds, `n_jobs` at a time; the split is the same.
 
-    One that fails loses no other.
+    A seed that fails does not stop the others.
 
     Args:
-        config: the setting.
+        config: what to train.
         overrides: the command line's.
         folder: each seed has a folder below it.
         train: trains one seed; called in other processes where `n_jobs` is above 1.
@@ -112,8 +112,8 @@ def train_seeds(
         on_end: called with each seed and its result, in the order in which they end.
 
     Raises:
-        UserError: at least one has failed; or `config` resumes or registers a run, which is for
-            a single training.
+        UserError: a seed failed; or `config` resumes or registers a run, which only a single
+            training can do.
     """
     for name in ("resume", "register"):
         if getattr(config, name) is not None:
@@ -140,7 +140,7 @@ def train_seeds(
 def _train_one(
     config: Config, seed: int, words: list[str], folder: Path, train: Train
 ) -> tuple[int, Result | UserError]:
-    """The seed with its result, or with its error: raised, it would end the others as well."""
+    """Train one seed; an error is returned, since raising it would stop the other seeds."""
     try:
         one = config.changed(seed=seed, repeats=1)
         return seed, train(one, [*words, f"seed={seed}"], folder / f"seed_{seed}")
@@ -150,12 +150,12 @@ def _train_one(
 
 @contextmanager
 def parent_run(tracking: Tracking, name: str, folder: Path) -> Iterator[Run | None]:
-    """The parent of several trainings, closed with a summary of their spread; None without store.
+    """The parent of several trainings, closed with a summary of their spread; None without a store.
 
     Args:
-        tracking: where they are recorded.
+        tracking: the store of the runs.
         name: the parent's.
-        folder: where they leave their files without a store.
+        folder: where their files are without a store.
 
     Raises:
         UserError: the store cannot be used.
@@ -181,7 +181,7 @@ def _summarized(parent: Run | None, folder: Path) -> Iterator[None]:
 
 
 def summarize(parent: Run | None, folder: Path) -> None:
-    """Print and record the spread of the trainings below `parent` that differ by seed alone."""
+    """Print and record the spread over seeds of the trainings below `parent`."""
     found = list(_recorded_below(parent, folder))
     settings = settings_of(found)
     if not settings:
@@ -211,7 +211,7 @@ def _recorded_below(parent: Run | None, folder: Path) -> Iterator[SeedRun]:
 
 
 def settings_of(found: Sequence[SeedRun]) -> list[Setting]:
-    """The settings that were trained with two seeds or more, in the order of their overrides."""
+    """Group trainings by configuration; keep those with two seeds or more, by their overrides."""
     alike: dict[str, dict[int, SeedRun]] = {}
     for run in found:
         alike.setdefault(_key(run), {})[run.seed] = run
@@ -224,7 +224,7 @@ def settings_of(found: Sequence[SeedRun]) -> list[Setting]:
 
 
 def record(parent: Run, setting: Setting) -> None:
-    """Record the spread of the only setting below a parent on the parent itself."""
+    """Record the spread of the only configuration below a parent on the parent itself."""
     from optuna_joblib_sweeper.mlflow_runs import winner_tags
 
     spreads, first = setting.spreads, setting.runs[0]
@@ -241,7 +241,7 @@ def record(parent: Run, setting: Setting) -> None:
 
 
 def record_table(parent: Run, settings: Sequence[Setting]) -> None:
-    """Record the spread of each setting of a multirun as a table of its parent."""
+    """Record the spread of each configuration of a multirun as a table of its parent."""
     part = scored_part(settings)
     rows: list[list[Any]] = [
         [label, json.dumps(setting.seeds), *asdict(setting.spreads[part]).values()]
@@ -252,7 +252,7 @@ def record_table(parent: Run, settings: Sequence[Setting]) -> None:
 
 
 def summary(settings: Sequence[Setting]) -> str:
-    """The spread in words: a line for one setting, a table for several."""
+    """The spread as text: a line for one configuration, a table for several."""
     part = scored_part(settings)
     if len(settings) == 1:
         return in_words(part.replace("/", " "), settings[0].spreads[part], settings[0].seeds)
@@ -266,7 +266,7 @@ def summary(settings: Sequence[Setting]) -> str:
 
 
 def in_words(what: str, spread: Spread, seeds: Sequence[int]) -> str:
-    """A spread of accuracies in words: `test accuracy 97.94 % ± 0.18 (5 seeds: 0–4), range …`."""
+    """A spread of accuracies as text: `test accuracy 97.94 % ± 0.18 (5 seeds: 0–4), range …`."""
     straight = list(seeds) == list(range(seeds[0], seeds[0] + len(seeds)))
     named = f"{seeds[0]}–{seeds[-1]}" if straight else ", ".join(map(str, seeds))
     numbers = f"{spread.mean * 100:.2f} % ± {spread.sd * 100:.2f}"
@@ -275,7 +275,7 @@ def in_words(what: str, spread: Spread, seeds: Sequence[int]) -> str:
 
 
 def scored_part(settings: Sequence[Setting]) -> str:
-    """The accuracy that all of them have: on the test set, if all have read it."""
+    """The name of an accuracy that all have: on the test set if all evaluated it."""
     for part in ("test/accuracy", "val/accuracy"):
         if all(part in setting.spreads for setting in settings):
             return part
@@ -283,12 +283,12 @@ def scored_part(settings: Sequence[Setting]) -> str:
 
 
 def labels(settings: Sequence[Setting]) -> list[str]:
-    """The overrides that tell the settings apart."""
+    """The overrides in which the configurations differ, for each as text."""
     words = [setting.runs[0].overrides for setting in settings]
     shared = set(words[0]).intersection(*words[1:])
     return [" ".join(word for word in own if word not in shared) or "defaults" for own in words]
 
 
 def _key(run: SeedRun) -> str:
-    """The same for two trainings of one setting."""
+    """A key that trainings of one configuration have in common."""
     return json.dumps(run.setting, sort_keys=True)

@@ -33,8 +33,8 @@ def check(composed: DictConfig) -> None:
     """Refuse a configuration before the study exists: each trial of it would fail.
 
     Raises:
-        UserError: see `config.parse` and `data.sources.load`; or it would have trials read the
-            test set, resume another run, or return what they do not measure.
+        UserError: see `config.parse` and `data.sources.load`; or its trials would read the test
+            set, resume another run, or lack the metric of an objective.
     """
     config = parse(composed)
     refuse_test(config)
@@ -53,11 +53,11 @@ def check(composed: DictConfig) -> None:
 
 
 def evaluate_winner(result: SweepResult) -> None:
-    """Read the test set, for the first time in this study: with the winner's weights.
+    """Evaluate the winner on the test set, which is read for the first time in this study.
 
-    With `register` set the winner becomes a model of that name, and its champion if it is
-    better on validation samples than the one before. A Pareto front has no winner to register:
-    each of its trials is evaluated.
+    With `register` set the winner becomes a model of that name, and its champion if it beats the
+    previous one on validation samples. A Pareto front has no winner to register: each of its trials
+    is evaluated.
     """
     several = len(result.winners) > 1
     for trial in result.winners:

@@ -1,4 +1,4 @@
-"""The terminal: command lines, progress while a training goes on, summaries, tables."""
+"""The terminal: command lines, progress of a training, summaries, tables."""
 
 import sys
 from argparse import ArgumentParser
@@ -18,7 +18,7 @@ _WIDE = 200  # columns where there is no terminal to fit
 
 
 class Parser(ArgumentParser):
-    """A command line that is no list of overrides; mistakes in it end in one line."""
+    """A parser for commands that take no overrides; mistakes end in one line."""
 
     def error(self, message: str) -> NoReturn:
         """Refuse the command line; called by argparse.
@@ -32,7 +32,7 @@ class Parser(ArgumentParser):
 
 @contextmanager
 def progress(epochs: int, done: int, *, quiet: bool) -> Iterator[Callable[["Epoch"], None]]:
-    """A bar over `epochs`; call what this yields after each. `quiet` for one job among many."""
+    """A progress bar over `epochs`, not drawn if `quiet`; call what it yields after each epoch."""
     if quiet:
         yield lambda record: None
         return
@@ -61,14 +61,14 @@ def progress(epochs: int, done: int, *, quiet: bool) -> Iterator[Callable[["Epoc
 
 
 def console() -> "Console":
-    """Standard output, wide where it is no terminal."""
+    """Standard output, wide where it is not a terminal."""
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
 
 
 def summary(result: "Result") -> str:
-    """The lines that end a training."""
+    """The summary that is printed after a training."""
     metrics, run = result.metrics, result.run
     best = f"{result.best_epoch} of {result.epochs}"
     if result.outcome == "stopped_early":
@@ -89,7 +89,7 @@ def summary(result: "Result") -> str:
 
 
 def one_line(name: str, metrics: Mapping[str, float], run_id: str | None) -> str:
-    """The line of one job among many."""
+    """The line that is printed after one job of several."""
     parts = [
         f"{part} {metrics[f'{part}/accuracy']:.4f}"
         for part in ("val", "test")
@@ -99,14 +99,14 @@ def one_line(name: str, metrics: Mapping[str, float], run_id: str | None) -> str
 
 
 def how_to_resume(what: str) -> str:
-    """The line after an interruption; `what` is a run id or a checkpoint's path."""
+    """The line that is printed after an interruption; `what` is a run id or a checkpoint's path."""
     return f"interrupted; resume with: perceptune train resume={what}"
 
 
 def print_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[str] = ()
 ) -> None:
-    """Print a table; the columns `left` are texts, all others are set to the right."""
+    """Print a table; the columns `left` are left-aligned, all others right-aligned."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -1,4 +1,4 @@
-"""Every backend that is installed trains as ours does; what it cannot express it refuses."""
+"""Every installed backend trains as ours does, and refuses the settings that it lacks."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
@@ -44,7 +44,7 @@ def walk(name: str, folder: Path, *overrides: str) -> tuple[list[float], Array]:
     return [backend.run_epoch(order) for order in orders()], backend.theta()
 
 
-def assert_same_walk(name: str, folder: Path, *overrides: str, tolerance: float) -> None:
+def assert_same_steps(name: str, folder: Path, *overrides: str, tolerance: float) -> None:
     """Losses and weights, relative to the largest, differ by no more than `tolerance`."""
     losses, theta = walk(name, folder, *overrides)
     expected_losses, expected = walk("numpy", folder, *overrides)
@@ -63,8 +63,8 @@ def test_an_epoch_of_ours_is_that_of_fit(tmp_path: Path) -> None:
         np.testing.assert_array_equal(ours.theta(), by_fit.state.weights)
 
 
-# Adam of scikit-learn: its ε counts up to √0.001 times as much as ours, so with a small one the
-# two are alike, but where a gradient is as small.
+# scikit-learn's Adam has an effective ε of as little as √0.001 times ours; with a small ε the two
+# agree, except where a gradient is as small.
 INSTALLED = [
     ("sklearn", ["optimizer=sgd"], 1e-12),
     ("sklearn", ["optimizer=momentum"], 1e-12),
@@ -80,7 +80,7 @@ INSTALLED = [
 def test_a_library_that_is_always_there_makes_our_steps(
     name: str, overrides: list[str], tolerance: float, tmp_path: Path
 ) -> None:
-    assert_same_walk(name, tmp_path, *overrides, tolerance=tolerance)
+    assert_same_steps(name, tmp_path, *overrides, tolerance=tolerance)
 
 
 OPTIMIZERS_OF_PEERS = [
@@ -102,13 +102,13 @@ ACTIVATIONS_OF_PEERS = [
 def test_peers_make_our_steps_with_every_optimizer(
     name: str, optimizer: str, tmp_path: Path
 ) -> None:
-    # Optax takes 1 - βᵗ in float32 whatever the weights are: 2⁻²⁴/0.001 = 6e-5 of a step, which is
-    # 0.001 beside weights near 1, five times.
-    # Its AdaGrad has ε under the root: √(v + ε²) and √v + ε differ by up to ε = 1e-10, beside a √v
+    # Optax computes 1 - βᵗ in float32 whatever the weights' dtype: an error of 2⁻²⁴/0.001 = 6e-5 of
+    # a step, which is 0.001 with weights near 1, five times.
+    # Its AdaGrad has ε under the root: √(v + ε²) and √v + ε differ by up to ε = 1e-10, with a √v
     # that may be as small as 1e-3.
     loose = name == "jax" and optimizer in ("adam", "adamw", "adagrad")
     overrides = (f"optimizer={optimizer}",)
-    assert_same_walk(name, tmp_path, *overrides, tolerance=1e-6 if loose else 1e-10)
+    assert_same_steps(name, tmp_path, *overrides, tolerance=1e-6 if loose else 1e-10)
 
 
 @pytest.mark.peers
@@ -143,11 +143,11 @@ def test_peers_have_our_gradients_with_every_activation(
 def test_peers_get_every_setting_of_an_optimizer(
     name: str, optimizer: str, setting: str, tmp_path: Path
 ) -> None:
-    """A setting that is added to a class must reach the others, or they walk another way."""
+    """A setting added to a class must be passed on, or the steps would differ."""
     usual = getattr(configure(tmp_path, f"optimizer={optimizer}").recipe.optimizer, setting)
     loose = name == "jax" and optimizer in ("adam", "adamw", "adagrad")  # as above
     overrides = (f"optimizer={optimizer}", f"optimizer.{setting}={usual / 2}")
-    assert_same_walk(name, tmp_path, *overrides, tolerance=1e-6 if loose else 1e-10)
+    assert_same_steps(name, tmp_path, *overrides, tolerance=1e-6 if loose else 1e-10)
 
 
 OTHERS = [name for name in SPECS if name != "numpy"]
@@ -184,14 +184,14 @@ def test_what_a_backend_cannot_express_is_refused_by_name(
     assert refusal("numpy", config) is None
 
 
-def test_the_default_configuration_is_for_all_that_have_its_classes(tmp_path: Path) -> None:
+def test_backends_with_its_classes_take_the_default_configuration(tmp_path: Path) -> None:
     config = configure(tmp_path)
     able = [name for name in SPECS if {Adam, Relu} <= {*_classes(name)}]
     assert {spec_of(name).module for name in config.backends} <= {SPECS[n].module for n in able}
     assert [refusal(name, config) for name in able] == [None] * len(able)
 
 
-def test_gradient_descent_on_relu_is_for_all(tmp_path: Path) -> None:
+def test_every_backend_takes_gradient_descent_on_relu(tmp_path: Path) -> None:
     config = configure(tmp_path, "optimizer=sgd")
     assert [refusal(name, config) for name in SPECS] == [None] * len(SPECS)
 
@@ -202,7 +202,7 @@ def _classes(name: str) -> tuple[type, ...]:
 
 @dataclass(frozen=True)
 class SignSgd:
-    """An optimizer that no backend has heard of."""
+    """An optimizer that no backend supports."""
 
     def init(self, size: int, dtype: Any = np.float32) -> State:
         return {}
@@ -217,7 +217,7 @@ class Lion(Adam):
 
 @dataclass(frozen=True)
 class Sine:
-    """An activation that no backend has heard of."""
+    """An activation that no backend supports."""
 
     def forward(self, z: Array, out: Array, slope: Array | None = None) -> None:
         np.sin(z, out=out)
@@ -269,7 +269,7 @@ def test_a_setting_added_to_a_recipe_is_refused_where_it_is_on(name: str, tmp_pa
     "name", ["sklearn", *(pytest.param(each, marks=pytest.mark.peers) for each in IN_PROCESS)]
 )
 def test_a_module_has_no_case_that_takes_another_class(name: str, tmp_path: Path) -> None:
-    """A spec that lists too much is no way around the cases themselves."""
+    """A spec that lists too much does not bypass the cases themselves."""
     if spec_of(name).missing:
         pytest.skip(f"{name} is not installed")
     start_of = training(tmp_path)

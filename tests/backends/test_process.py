@@ -18,7 +18,7 @@ SETTINGS = ("model.hidden=[16]", "train.epochs=2")
 
 
 def test_ours_with_all_its_settings_is_a_fit(tmp_path: Path) -> None:
-    """Also where the weights that are evaluated are not those that are trained."""
+    """Also where the evaluated weights are not the trained ones, with EMA."""
     config = configure(
         tmp_path, *SETTINGS, "train.ema=0.9", "model.dropout=0.1", "schedule=cosine",
         "train.metrics_every=2", "train.checkpoint_seconds=0",
@@ -55,9 +55,9 @@ def test_parity_is_the_largest_relative_difference() -> None:
 
 
 def test_peak_memory_is_of_the_process_alone() -> None:
-    """A process that was started by a large one is not large."""
+    """A process does not inherit the peak of its parent."""
     if peak_memory() is None:
-        pytest.skip("this system does not count it")
+        pytest.skip("this system does not report it")
     ballast = np.ones(25_000_000)  # 200 MB
     code = "from perceptune.backends.process import peak_memory; print(peak_memory())"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
@@ -68,11 +68,11 @@ def test_peak_memory_is_of_the_process_alone() -> None:
 @pytest.mark.parametrize(
     "name", ["torch", "torch_compiled", "jax", "keras_jax", "keras_tensorflow", "keras_torch"]
 )
-def test_every_peer_walks_our_way(name: str, tmp_path: Path) -> None:
+def test_every_peer_makes_our_steps(name: str, tmp_path: Path) -> None:
     if spec_of(name).missing:
         pytest.skip(f"{name} is not installed")
     config = configure(tmp_path, "optimizer=momentum", *SETTINGS)
     metrics = runner.train(name, config, tmp_path, parity_steps=50).metrics
-    # Roundings of 2⁻²⁴ over 50 steps, without an Adam to carry them on: 3e-7 was measured.
+    # Roundings of 2⁻²⁴ over 50 steps, without an Adam to amplify them: 3e-7 was measured.
     assert max(metrics["parity/loss"], metrics["parity/weights"]) < 1e-5
     assert metrics["test/accuracy"] > 0.5

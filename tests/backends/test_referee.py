@@ -1,6 +1,7 @@
 """A comparison on the digits: what it measures, records and leaves out."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +29,8 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, C
     (folder / "broken").mkdir()
     (folder / "broken" / "torch.py").write_text("raise ImportError('this torch is broken')")
     with pytest.MonkeyPatch.context() as patch, working_in(folder):
-        patch.setenv("PYTHONPATH", str(folder / "broken"))  # for the process of its own
+        broken = str(folder / "broken")
+        patch.setenv("PYTHONPATH", broken, prepend=os.pathsep)  # for the process of its own
         there = ("scikit-learn", "torch")
         patch.setattr(specs, "is_installed", lambda package: package in there)
         names = "backends=[torch,numpy,jax,sklearn]"
@@ -85,18 +87,18 @@ def test_the_numpy_backend_is_an_ordinary_training(
 ) -> None:
     ordinary = run(tmp_path, *SETTINGS, "tracking.figures=none").metrics
     ours = compared[1].backends["numpy"].results[0]
-    # One sums logarithms of probabilities in float32, the other what they come from.
+    # One loss is computed from probabilities in float32, the other from logits.
     assert ours.metrics["test/loss"] == pytest.approx(ordinary["test/loss"], rel=1e-6)
     assert ours.metrics["test/accuracy"] == ordinary["test/accuracy"]
     assert ours.history[int(ours.metrics["best/epoch"]) - 1]["val/loss"] == ordinary["val/loss"]
 
 
-def test_all_walk_the_same_way(compared: tuple[Path, Comparison]) -> None:
+def test_all_backends_make_the_same_steps(compared: tuple[Path, Comparison]) -> None:
     parity = {
         name: [result.metrics["parity/loss"] for result in compared[1].backends[name].results]
         for name in ("numpy", "sklearn")
     }
-    # In float32, with an Adam that carries roundings on: one wrong order of samples would make the
+    # In float32, with an Adam that amplifies roundings; another order of the samples would make the
     # losses differ by tens of per cent.
     assert all(0 < loss < 0.02 for losses in parity.values() for loss in losses)
     assert parity["numpy"] != parity["sklearn"]

@@ -1,4 +1,4 @@
-"""The runner: what it makes of a process that fails, and the cores that it gives one."""
+"""The runner: its errors for processes that fail, and the cores of a process."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Backend specs: the names in the configuration, and what they stand for on this machine."""
+"""Backend specs: the names in the configuration, and the libraries that they select."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""What benchmarks share: figures are shown beside their goals, never asserted."""
+"""The type that benchmarks share: results are shown beside their goals, never asserted."""
 
 from collections.abc import Callable
 
 Show = Callable[[str, float, str, str], None]
-"""Note a figure: what was measured, its value, its unit, the goal."""
+"""Show a result: what was measured, its value, its unit, the goal."""

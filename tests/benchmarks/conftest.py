@@ -8,17 +8,17 @@ _ROWS: list[tuple[str, str, str]] = []
 
 @pytest.fixture
 def show() -> Show:
-    """Note a figure for the table at the end."""
+    """Add a result to the table at the end."""
 
-    def note(what: str, value: float, unit: str, goal: str) -> None:
+    def add(what: str, value: float, unit: str, goal: str) -> None:
         _ROWS.append((what, f"{value:.3g} {unit}", goal))
 
-    return note
+    return add
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not _ROWS:
         return
-    terminalreporter.section("figures")
+    terminalreporter.section("results")
     for what, value, goal in _ROWS:
         terminalreporter.write_line(f"{what:<56}{value:>16}   goal {goal}")

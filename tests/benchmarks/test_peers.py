@@ -1,7 +1,7 @@
 """Ours beside the peers that are installed: the same training, on the same cores, in turns.
 
-Each figure is how many times as fast as the peer ours is: the median of its seconds an epoch over
-the median of ours, each in a process of its own. Set PERCEPTUNE_DATA_DIR to MNIST's folder.
+Each result is the peer's median seconds per epoch divided by ours, each in a process of its own.
+Set PERCEPTUNE_DATA_DIR to MNIST's folder.
 """
 
 import json
@@ -57,7 +57,7 @@ WORKS: dict[str, tuple[tuple[str, ...], dict[tuple[str, ...], str]]] = {
 
 @pytest.fixture(autouse=True)
 def _free_blas(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What would hold BLAS back on a newer processor would hold back nobody but NumPy."""
+    """Variables that restrict OpenBLAS's kernels would slow down NumPy alone."""
     for name in PINS:
         monkeypatch.delenv(name)
 
@@ -72,7 +72,7 @@ def trained(name: str, config: Config) -> BackendResult:
 
 
 def in_turns(names: Sequence[str], config: Config) -> dict[str, list[BackendResult]]:
-    """A B A B: what slows the machine down for a while slows down all of them."""
+    """A B A B, so that a temporary slowdown of the machine affects all of them."""
     results: dict[str, list[BackendResult]] = {name: [] for name in names}
     for _ in range(ROUNDS):
         for name in names:
@@ -81,7 +81,7 @@ def in_turns(names: Sequence[str], config: Config) -> dict[str, list[BackendResu
 
 
 def seconds(results: Sequence[BackendResult]) -> float:
-    """Of an epoch, the first apart."""
+    """Median seconds of an epoch, without the first."""
     return median([each["epoch_seconds"] for one in results for each in one.history[1:]])
 
 

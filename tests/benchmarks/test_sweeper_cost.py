@@ -1,8 +1,7 @@
-"""What the sweeper costs: `uv run pytest tests/benchmarks/test_sweeper_cost.py`.
+"""The sweeper's overhead: `uv run pytest tests/benchmarks/test_sweeper_cost.py`.
 
-`SWEEPER_PEER` names a Python in whose environment
-hydra-optuna-sweeper and hydra-joblib-launcher are installed; it needs an older Optuna, so it can't
-be this one.
+`SWEEPER_PEER` names a Python with hydra-optuna-sweeper and hydra-joblib-launcher, which need an
+older Optuna than this one has.
 """
 
 import os
@@ -75,13 +74,13 @@ def times(
 
 
 def per_trial(rows: list[tuple[float, float, int, int]]) -> float:
-    """Seconds a trial, once both workers are at work."""
+    """Seconds per trial, once both workers have started."""
     warm = rows[10:]
     return (warm[-1][0] - warm[0][0]) / (len(warm) - 1)
 
 
 def efficiency(rows: list[tuple[float, float, int, int]]) -> float:
-    """What the same tasks, in the same order, take on two workers without any cost, over it."""
+    """The time of the same tasks on two workers without overhead, divided by the time taken."""
     free_at = [0.0, 0.0]
     for began, ended, *_ in rows:
         free_at.sort()
@@ -104,7 +103,7 @@ def test_uneven_tasks(tmp_path: Path, show: Show) -> None:
     show("tasks of 0.5 to 2 s, two workers", percent, "% of the ideal", "95")
 
 
-def test_asking_late(tmp_path: Path, show: Show) -> None:
+def test_sampling_in_a_large_study(tmp_path: Path, show: Show) -> None:
     from optuna_joblib_sweeper._samplers import SamplerFactory
     from optuna_joblib_sweeper._storage import StorageSpec
     from optuna_joblib_sweeper._study import StudyStore

@@ -1,4 +1,4 @@
-"""What a training step costs beside its bare matrix products.
+"""The time of a training step beside that of its bare matrix products.
 
 `env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE uv run pytest tests/benchmarks/test_trainer.py`:
 BLAS chooses its kernel when it is loaded, and the kernel's name is part of every line.
@@ -60,7 +60,7 @@ def multiply(work: Workspace, layers: list[Layer], gradient: list[Layer]) -> Non
 
 
 def seconds(function: Callable[[], object], times: int) -> float:
-    """Of this thread's own time, which others on the machine cannot take."""
+    """CPU time of this thread, independent of other processes."""
     began = time.thread_time()
     for _ in range(times):
         function()
@@ -90,7 +90,7 @@ def test_a_step_beside_its_products(
         seconds(step, 200)
         for _ in range(BURSTS):
             ours = seconds(step, STEPS)
-            work.z[-1][:] = 1e-3  # no product meets what overflows
+            work.z[-1][:] = 1e-3  # so that no product overflows
             floors.append(seconds(products, STEPS))
             ratios.append(ours / floors[-1])
         benchmark(step)

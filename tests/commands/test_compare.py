@@ -1,4 +1,4 @@
-"""`perceptune compare`: its table, what it refuses, and the preset that is made for it."""
+"""`perceptune compare`: its table, its refusals, and its preset."""
 
 import math
 import shlex
@@ -25,7 +25,7 @@ REFUSED: list[tuple[list[str], str]] = [
     (["resume=abc"], "compare takes no resume"),
     (["register=abc"], "compare takes no register"),
     (["train.evaluate_test=false"], "leave out train.evaluate_test"),
-    (["backends=[sklearn]", "optimizer=adamw"], "none of backends can be run: sklearn: it has no"),
+    (["backends=[sklearn]", "optimizer=adamw"], "no backend can be run: sklearn: it has no"),
     (["-m", "seed=0,1"], "leave out -m"),
     (["data=csv", "data.path=nothing.csv"], "nothing.csv"),
 ]
@@ -47,10 +47,10 @@ def test_a_mistake_is_refused_before_anything_is_trained(
     monkeypatch.setattr(sys, "argv", ["perceptune", "compare", *words])
     with pytest.raises(SystemExit) as end:
         cli.main()
-    said = capfd.readouterr()
+    outcome = capfd.readouterr()
     assert end.value.code not in (0, None)
-    assert message in said.err
-    assert "Traceback" not in said.err + said.out
+    assert message in outcome.err
+    assert "Traceback" not in outcome.err + outcome.out
     assert not list(tmp_path.glob("mlruns/mlflow.db"))
 
 

@@ -25,8 +25,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
 
 
 @pytest.fixture
-def said(home: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch, capfd: Any) -> Any:
-    """Call the command in that folder; what it wrote, and its exit code."""
+def call(home: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch, capfd: Any) -> Any:
+    """The command in that folder, as a function; returns its output and its exit code."""
 
     def call(*arguments: str) -> tuple[str, str, Any]:
         monkeypatch.chdir(home[0])
@@ -40,12 +40,12 @@ def said(home: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch, capfd: Any) ->
     return call
 
 
-def test_all_names_of_a_network_give_its_score(home: tuple[Path, Any], said: Any) -> None:
+def test_all_names_of_a_network_give_its_score(home: tuple[Path, Any], call: Any) -> None:
     folder, record = home
     before = len(runs_in(folder))
     accuracy = record.data.metrics["test/accuracy"]
     for name in (record.info.run_id, "models:/digits/1", "net.npz"):
-        out, err, code = said("evaluate", name)
+        out, err, code = call("evaluate", name)
         assert code == 0, err
         assert f"accuracy  {accuracy:.4f}" in out
     runs = runs_in(folder)[before:]
@@ -56,9 +56,9 @@ def test_all_names_of_a_network_give_its_score(home: tuple[Path, Any], said: Any
     assert "mistakes.json" in runs[0].data.tags["mlflow.loggedArtifacts"]
 
 
-def test_several_networks_answer_with_their_mean(home: tuple[Path, Any], said: Any) -> None:
-    one, *_ = said("evaluate", "net.npz", "tracking.enabled=false")
-    two, *_ = said("evaluate", "net.npz", "net.npz", "tracking.enabled=false")
+def test_several_networks_are_scored_by_their_mean(home: tuple[Path, Any], call: Any) -> None:
+    one, *_ = call("evaluate", "net.npz", "tracking.enabled=false")
+    two, *_ = call("evaluate", "net.npz", "net.npz", "tracking.enabled=false")
     assert one == two
 
 
@@ -72,21 +72,21 @@ def test_several_networks_answer_with_their_mean(home: tuple[Path, Any], said: A
         (["evaluate", "nothing.npz"], "no file nothing.npz"),
         (["evaluate", "damaged.npz"], "is damaged"),
         (["evaluate", "net.npz", "data=npz", "data.path=large.npz"], "takes images of 8 × 8"),
-        (["evaluate", "net.npz", "data.split_seed=4"], "its own is 3"),
+        (["evaluate", "net.npz", "data.split_seed=4"], "set data.split_seed=3"),
         (["evaluate", "0123", "tracking.uri=nonsense://x"], "cannot be used"),
         (["predict", "0123", "good.npy", "--store", "nonsense://x"], "cannot be used"),
         (["predict", "0123", "good.npy", "--store", "sqlite:///new/x.db"], "no store new/x.db yet"),
         (["predict", "0123", "good.npy", "--store", "sqlite:///large.csv"], "not a database"),
         (["predict", "net.npz"], "required: input"),
         (["predict", "net.npz", "nowhere.png"], "no file or folder"),
-        (["predict", "net.npz", "damaged.npz"], "is no picture"),
+        (["predict", "net.npz", "damaged.npz"], "is not a picture"),
         (["predict", "net.npz", "large.csv"], "expected 64"),
         (["predict", "net.npz", "good.npy", "--output", "no/where.csv"], "no folder"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_bad_input_is_one_line_and_leaves_nothing(
-    home: tuple[Path, Any], said: Any, arguments: list[str], complaint: str
+    home: tuple[Path, Any], call: Any, arguments: list[str], complaint: str
 ) -> None:
     folder, _ = home
     (folder / "damaged.npz").write_bytes((folder / "net.npz").read_bytes()[:900])
@@ -95,7 +95,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     images, labels = np.zeros((20, 9, 9), np.uint8), np.arange(20) % 10
     np.savez(folder / "large.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
     before = sorted(folder.rglob("*")), len(runs_in(folder))
-    out, err, code = said(*arguments)
+    out, err, code = call(*arguments)
     assert code == 1
     assert len(err.splitlines()) == 1
     assert complaint in err
@@ -103,11 +103,11 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert (sorted(folder.rglob("*")), len(runs_in(folder))) == before
 
 
-def test_a_table_becomes_a_submission(home: tuple[Path, Any], said: Any) -> None:
+def test_a_table_becomes_a_submission(home: tuple[Path, Any], call: Any) -> None:
     data = digits()
     rows = "".join(",".join(map(str, row)) + "\n" for row in data.images[:200])
     (home[0] / "test.csv").write_text(",".join(f"pixel{n}" for n in range(64)) + "\n" + rows)
-    out, err, code = said("predict", "net.npz", "test.csv", "--output", "submission.csv")
+    out, err, code = call("predict", "net.npz", "test.csv", "--output", "submission.csv")
     assert code == 0, err
     assert "200 predictions" in out
     with (home[0] / "submission.csv").open() as file:
@@ -117,14 +117,14 @@ def test_a_table_becomes_a_submission(home: tuple[Path, Any], said: Any) -> None
     assert np.mean(hits) > 0.9
 
 
-def test_pictures_are_named_and_probabilities_sum_to_one(home: tuple[Path, Any], said: Any) -> None:
+def test_pictures_are_named_and_probabilities_sum_to_one(home: tuple[Path, Any], call: Any) -> None:
     folder = home[0] / "pictures"
     folder.mkdir()
     data = digits()
     for number in range(20):
         image = 255 - data.images[number].reshape(8, 8) * np.uint8(15)  # dark on light
         Image.fromarray(image).save(folder / f"{number:02}.png")
-    out, err, code = said("predict", "net.npz", "pictures", "--probabilities")
+    out, err, code = call("predict", "net.npz", "pictures", "--probabilities")
     assert code == 0, err
     table = list(csv.DictReader(out.splitlines()))
     assert [row["file"] for row in table] == [f"{n:02}.png" for n in range(20)]

@@ -1,4 +1,4 @@
-"""The report: its numbers are those of the stores, and what cannot be told is said in one line."""
+"""The report: its numbers are those of the stores, and its errors are one line."""
 
 import re
 import shlex
@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """The command in a folder; gives its exit code, and what it printed and complained of."""
+    """The command in a folder, as a function; returns its exit code, output and errors."""
 
     def run(place: Path, *arguments: str) -> tuple[int, str, str]:
         monkeypatch.chdir(place)
@@ -59,7 +59,7 @@ def _refuse_broken_figures(page: Path) -> None:
         assert is_drawn(page.parent / name)
 
 
-def test_the_page_of_a_study_says_what_the_stores_say(
+def test_the_page_of_a_study_agrees_with_the_stores(
     folder: Path, report: Any, tmp_path: Path
 ) -> None:
     code, printed, complaint = report(folder, "digits", "--output", str(tmp_path / "page"))

@@ -1,4 +1,4 @@
-"""The UI: refuses what is not safe or not there, and shows what the runs hold."""
+"""The UI: refuses unsafe addresses and absent stores, and shows the content of runs."""
 
 import os
 import re
@@ -90,7 +90,8 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]
         yield folder, server.stdout.readline().split()[-1]
     finally:
         server.send_signal(signal.SIGTERM)
-        assert server.wait(timeout=300) == 128 + signal.SIGTERM
+        server.communicate(timeout=300)
+        assert server.returncode == 128 + signal.SIGTERM
         wait_until(lambda: not _listens(port), 300)  # its workers are gone as well
 
 

@@ -1,4 +1,4 @@
-"""The cache: whole or absent, for any number of processes, whatever happens to one of them."""
+"""The cache: complete or absent, for any number of processes, even if one is killed."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ from perceptune.errors import UserError
 
 
 def entries(folder: Path) -> list[Path]:
-    """What a reader could take for a decoded data set, hidden folders included."""
+    """The folders that could be decoded data sets, hidden ones included."""
     return sorted(path for path in (folder / "decoded").iterdir() if path.is_dir())
 
 
@@ -54,7 +54,9 @@ def test_other_files_sources_and_formats_have_entries_of_their_own(
     assert len(entries(private_cache)) == 4
 
 
-def test_the_argument_outranks_the_environment(private_cache: Path, tmp_path: Path) -> None:
+def test_the_argument_takes_precedence_over_the_environment(
+    private_cache: Path, tmp_path: Path
+) -> None:
     assert cache_folder() == private_cache.resolve()
     assert cache_folder(tmp_path / "mine") == (tmp_path / "mine").resolve()
 
@@ -100,8 +102,8 @@ def claim_other_shape(entry: Path) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        pytest.param(shorten("images.npy"), id="images cut off"),
-        pytest.param(shorten("labels.npy"), id="labels cut off"),
+        pytest.param(shorten("images.npy"), id="images truncated"),
+        pytest.param(shorten("labels.npy"), id="labels truncated"),
         pytest.param(overwrite("images.npy", ""), id="images empty"),
         pytest.param(remove("labels.npy"), id="labels gone"),
         pytest.param(remove("meta.json"), id="meta gone"),
@@ -112,7 +114,7 @@ def claim_other_shape(entry: Path) -> None:
         pytest.param(claim_other_shape, id="another shape"),
     ],
 )
-def test_a_damaged_entry_is_made_anew(
+def test_a_damaged_entry_is_rebuilt(
     damage: Callable[[Path], object], private_cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = cached("csv", ["abc"], small, cache=None, origin="")
@@ -121,7 +123,7 @@ def test_a_damaged_entry_is_made_anew(
     mended = cached("csv", ["abc"], small, cache=None, origin="")
     assert mended.digest == whole.digest
     np.testing.assert_array_equal(mended.images, small().images)
-    assert "made again" in caplog.text
+    assert "is rebuilt" in caplog.text
     assert entries(private_cache) == [entry]
     cached("csv", ["abc"], refuse, cache=None, origin="")
 
@@ -151,7 +153,7 @@ def test_a_full_disk_costs_memory_and_a_warning(
     assert entries(private_cache) == []
 
 
-# A child that stops forever at a chosen moment of the writing, and says that it has got there.
+# A child that stops forever at a chosen moment of the writing, and prints that it has.
 WRITER = """
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The downloader against mirrors that stall, break off, lie and are down, all on this machine."""
+"""The downloader against local mirrors that stall, break off, send wrong files or are down."""
 
 import gzip
 import hashlib
@@ -18,11 +18,11 @@ from perceptune.errors import UserError
 
 CONTENT = bytes(range(256)) * 256  # 64 KiB
 FILES = {"a.gz": hashlib.sha256(CONTENT).hexdigest(), "b.gz": hashlib.sha256(CONTENT).hexdigest()}
-TIMEOUT = 0.5  # seconds; a loopback server that means to answer does so in milliseconds
+TIMEOUT = 0.5  # seconds; a loopback server that responds does so in milliseconds
 
 
 class Mirrors(ThreadingHTTPServer):
-    """Each first part of a path is a mirror with a character of its own."""
+    """Mirrors on one server, each with its own behaviour, by the first part of the path."""
 
     daemon_threads = True
 
@@ -40,7 +40,7 @@ class Mirrors(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers as the mirror named in the path would."""
+    """Responds as the mirror in the path."""
 
     server: Mirrors
 
@@ -93,7 +93,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(CONTENT[:3000])
 
     def short(self, name: str) -> None:
-        """Half the file, with a head that says that this is all."""
+        """Half the file, with a header that claims it to be all."""
         self.head(200, len(CONTENT) // 2)
         self.wfile.write(CONTENT[: len(CONTENT) // 2])
 
@@ -132,7 +132,7 @@ def mirrors(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirrors]:
 
 @pytest.fixture
 def down() -> str:
-    """The address of a mirror where nobody listens."""
+    """The address of a mirror that is down."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{probe.getsockname()[1]}"
@@ -154,7 +154,7 @@ BAD = {
 
 @pytest.fixture(autouse=True)
 def fast_floor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that what trickles here counts as slow within the test's patience."""
+    """A higher limit, so that a slow download is detected quickly."""
     monkeypatch.setattr(download, "SLOWEST_BYTES_PER_SECOND", 20_000)
 
 
@@ -165,11 +165,11 @@ def test_a_good_mirror_delivers_every_file(mirrors: Mirrors, tmp_path: Path) -> 
     )
 
 
-def test_what_is_there_is_not_asked_for_again(mirrors: Mirrors, tmp_path: Path) -> None:
+def test_existing_files_are_not_downloaded_again(mirrors: Mirrors, tmp_path: Path) -> None:
     first = fetch(FILES, mirrors=[mirrors.at("good")], folder=tmp_path, timeout=TIMEOUT)
     (tmp_path / ".lock").unlink(missing_ok=True)
     assert fetch(FILES, mirrors=[mirrors.at("good")], folder=tmp_path, timeout=TIMEOUT) == first
-    assert not (tmp_path / ".lock").exists()  # a folder that only reads would do
+    assert not (tmp_path / ".lock").exists()  # so a read-only folder is enough
     assert mirrors.requested == ["good/a.gz", "good/b.gz"]
 
 
@@ -179,7 +179,7 @@ def test_a_file_damaged_since_is_replaced(mirrors: Mirrors, tmp_path: Path) -> N
     assert paths["a.gz"].read_bytes() == CONTENT
 
 
-def test_a_server_that_likes_to_pack_does_not_spoil_the_file(
+def test_a_server_that_compresses_transfers_does_not_change_the_file(
     mirrors: Mirrors, tmp_path: Path
 ) -> None:
     paths = fetch(FILES, mirrors=[mirrors.at("packing")], folder=tmp_path, timeout=TIMEOUT)

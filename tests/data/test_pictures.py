@@ -1,4 +1,4 @@
-"""Pictures as people have them become images as a data set has them; what is none is one line."""
+"""Users' pictures become images in the form of a data set; anything else is refused in one line."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def test_size_place_and_polarity_of_a_drawing_make_no_difference(tmp_path: Path)
     np.testing.assert_array_equal(plain, moved)
     np.testing.assert_array_equal(plain, light)
     larger = _read(tmp_path / "d.png", _drawing().resize((480, 360), Image.Resampling.NEAREST))
-    # Resampling rounds the edges elsewhere, nothing more.
+    # Only the edges differ, by the rounding of resampling.
     assert np.abs(plain.astype(int) - larger).mean() < 8
 
 
@@ -52,7 +52,7 @@ def test_a_digit_fits_mnists_box_with_its_mass_in_the_middle(tmp_path: Path) -> 
     assert (image.min(), image.max()) == (0, 255)
 
 
-def test_transparency_and_colour_are_understood(tmp_path: Path) -> None:
+def test_transparency_and_colour_are_converted(tmp_path: Path) -> None:
     ink = _drawing()
     clear = Image.new("RGBA", ink.size, (0, 0, 160, 0))
     clear.putalpha(ink.point(lambda value: 255 - value if value < 128 else 0))
@@ -90,8 +90,8 @@ def test_kaggles_table_is_read_with_and_without_header(tmp_path: Path, header: b
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
-        ("a.png", b"hello", "is no picture"),
-        ("a.xyz", b"hello", "is no picture"),
+        ("a.png", b"hello", "is not a picture"),
+        ("a.xyz", b"hello", "is not a picture"),
         ("a.csv", b"", "is empty"),
         ("a.csv", b"1,2\n", "has 2 columns, expected 4"),
         ("a.csv", b"pixel0,pixel1,pixel2,pixel3\n", "has a header but no rows; expected pixel0"),
@@ -101,7 +101,7 @@ def test_kaggles_table_is_read_with_and_without_header(tmp_path: Path, header: b
         ("a.csv", b"1,2,3,17\n", "pixels must be from 0 to 16, got 17"),
         ("a.csv", b"1,2,3,-1\n", "pixel '-1'"),
         ("a.csv", b"label,1,2,3,4\n5,1,2,3,4\n", "column 'label'"),
-        ("a.npy", b"hello", "is no array"),
+        ("a.npy", b"hello", "is not an array"),
     ],
 )
 def test_what_is_no_image_is_refused_in_one_line(
@@ -139,7 +139,7 @@ def test_one_image_is_enough_and_fractions_are_rounded(tmp_path: Path) -> None:
 
 def test_a_pickle_in_an_array_is_not_loaded(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(UserError, match="is no array"):
+    with pytest.raises(UserError, match="is not an array"):
         read(tmp_path / "a.npy", (2, 2), 16)
 
 
@@ -147,5 +147,5 @@ def test_an_empty_folder_and_an_empty_page_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no pictures"):
         read(tmp_path, SHAPE, 255)
     Image.new("L", (50, 50), "white").save(tmp_path / "a.png")
-    with pytest.raises(UserError, match="shows nothing"):
+    with pytest.raises(UserError, match="is blank"):
         read(tmp_path, SHAPE, 255)

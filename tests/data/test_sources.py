@@ -1,4 +1,4 @@
-"""One contract for every source, then what is special to each, then files that are broken."""
+"""One contract for every source, then tests of single sources, then damaged files."""
 
 import gzip
 import hashlib
@@ -105,7 +105,7 @@ def test_arrays_have_the_promised_shapes(dataset: Dataset, expected: Row) -> Non
         assert dataset.test_labels.shape == (expected.test_count,)
 
 
-def test_arrays_are_bytes_that_nobody_can_change(dataset: Dataset) -> None:
+def test_arrays_are_read_only_bytes(dataset: Dataset) -> None:
     for array in dataset.arrays().values():
         assert array.dtype == np.uint8
         with pytest.raises(ValueError, match="read-only"):
@@ -142,7 +142,7 @@ def test_two_loads_agree_whatever_the_cache_holds(
             np.testing.assert_array_equal(array, getattr(dataset, name))
 
 
-def test_origin_says_where_it_came_from(dataset: Dataset, place: DataSpec) -> None:
+def test_origin_names_the_file_or_package(dataset: Dataset, place: DataSpec) -> None:
     assert dataset.origin == (place.dir or place.path or "scikit-learn's digits")
 
 
@@ -261,8 +261,7 @@ def test_a_changed_table_is_read_anew(tmp_path: Path) -> None:
     assert len(first.labels) == 2
 
 
-# Broken files: (what the file is called, what it holds, what the line must say). Every line is
-# one line and names the file.
+# Damaged files: (content, expected message). Every message is one line and names the file.
 
 KAGGLE = "label,pixel0,pixel1,pixel2,pixel3\n0,1,2,3,4\n"
 
@@ -305,7 +304,7 @@ def the_line(action: Callable[[], object], file: Path) -> str:
 
 
 @pytest.mark.parametrize("what", BROKEN_TABLES)
-def test_a_broken_table_ends_in_a_line_that_says_where(what: str, tmp_path: Path) -> None:
+def test_a_damaged_table_ends_in_a_line_with_its_place(what: str, tmp_path: Path) -> None:
     content, expected = BROKEN_TABLES[what]
     path = tmp_path / "train.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -352,7 +351,7 @@ def garble(raw: bytes) -> bytes:
 
 
 def mark(raw: bytes, flags: int, method: int) -> bytes:
-    """Say in the zip's directory, and before each file, that these are encrypted or packed so."""
+    """Mark the files as encrypted or compressed by `method`, in the zip's index and headers."""
     for signature, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         head, *files = raw.split(signature)
         words = flags.to_bytes(2, "little") + method.to_bytes(2, "little")
@@ -362,7 +361,7 @@ def mark(raw: bytes, flags: int, method: int) -> bytes:
 
 
 def boast(raw: bytes) -> bytes:
-    """The arrays' heads claim 90 terabytes, in as many characters as before; all checksums fit."""
+    """Claim 90 terabytes in the arrays' headers, in as many characters, with valid checksums."""
     claim = b"(99999999, 99999, 9), }"
     inflated = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(raw)) as modest, zipfile.ZipFile(inflated, "w") as boastful:
@@ -376,7 +375,7 @@ def boast(raw: bytes) -> bytes:
     "damage",
     [
         pytest.param(lambda raw: b"", id="empty"),
-        pytest.param(lambda raw: raw[: len(raw) // 2], id="cut off"),
+        pytest.param(lambda raw: raw[: len(raw) // 2], id="truncated"),
         pytest.param(garble, id="a byte changed"),
         pytest.param(lambda raw: b"\x80\x04N.", id="a bare pickle"),
         pytest.param(lambda raw: b"PK\x03\x04" + raw[4:-22], id="no end of the zip"),

@@ -102,8 +102,8 @@ def test_zero_makes_no_validation_part(validation: float) -> None:
     assert len(divided.train) == 80
 
 
-def test_the_digits_are_split_as_they_were_on_the_first_day() -> None:
-    # Worked out once and kept: every logged accuracy on the digits rests on these rows.
+def test_the_split_of_the_digits_never_changes() -> None:
+    # Computed once and kept: every logged accuracy on the digits depends on these rows.
     divided = split(load(spec("digits")), validation=0.1, seed=0)
     assert divided.validation is not None
     assert [len(part) for part in parts(divided)] == [1294, 144, 359]

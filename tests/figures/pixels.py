@@ -1,4 +1,4 @@
-"""What tests can say of a picture without looking at it."""
+"""Checks of figures by their pixels."""
 
 from pathlib import Path
 
@@ -6,6 +6,6 @@ from PIL import Image
 
 
 def is_drawn(path: Path) -> bool:
-    """Whether it holds more than a background and a line."""
+    """True for a figure with more than a background and a line."""
     with Image.open(path) as picture:
         return len(picture.convert("RGB").getcolors(1_000_000) or [0, 0]) > 5

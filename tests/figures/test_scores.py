@@ -1,4 +1,4 @@
-"""Figures of predictions are drawn of perfect and of hopeless networks."""
+"""Figures of predictions are drawn for perfect and for useless networks."""
 
 from pathlib import Path
 

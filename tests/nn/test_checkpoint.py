@@ -1,4 +1,4 @@
-"""Files of networks and trainings: whole or refused, and never a pickle."""
+"""Files of networks and training states: complete or refused, and never a pickle."""
 
 import io
 import json
@@ -60,7 +60,7 @@ def training_file(path: Path) -> Path:
     return path
 
 
-# There and back
+# Round trips
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -151,7 +151,7 @@ def test_a_later_save_replaces_the_earlier(tmp_path: Path) -> None:
     assert meta == {"number": 2}
 
 
-def test_a_file_that_is_not_there_is_told_apart_from_a_broken_one(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_damaged_one_raise_different_errors(tmp_path: Path) -> None:
     for loads in (load, load_network, load_training):
         with pytest.raises(FileNotFoundError):
             loads(tmp_path / "none.npz")
@@ -165,7 +165,7 @@ Write, Read = Callable[[Path], Path], Callable[[Path], Any]
 
 
 def refused(read: Read, path: Path) -> str:
-    """The one line that says so."""
+    """The one-line error of a damaged file."""
     with pytest.raises(ValueError, match=path.name) as caught:
         read(path)
     text = str(caught.value)
@@ -174,7 +174,7 @@ def refused(read: Read, path: Path) -> str:
 
 
 def content(value: Any) -> Any:
-    """All that a file gave, to be compared."""
+    """Everything read from a file, for comparison."""
     if isinstance(value, np.ndarray):
         return value.dtype.str, value.shape, value.tobytes()
     if isinstance(value, np.random.Generator):
@@ -206,7 +206,7 @@ def test_a_truncated_file_is_refused_at_whatever_length(
 def test_a_flipped_bit_anywhere_is_refused_or_does_no_harm(
     write: Write, read: Read, tmp_path: Path
 ) -> None:
-    """Arrays are covered by a checksum; a date of the archive, say, may be anything."""
+    """Arrays are covered by a checksum; the dates in the archive, for example, are not."""
     path = write(tmp_path / "whole.npz")
     data, expected = path.read_bytes(), content(read(path))
     directory = data.index(b"PK\x01\x02")  # which no checksum covers
@@ -374,7 +374,7 @@ def test_a_training_whose_parts_do_not_fit_is_refused(
 
 
 class Trap:
-    """Whoever unpickles this makes a file."""
+    """An object whose unpickling creates a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -395,7 +395,7 @@ def with_object(path: Path, trap: Trap, place: str) -> Path:
 
 @both
 @pytest.mark.parametrize("place", ["first", "meta", "extra"])
-def test_objects_inside_are_refused_and_never_come_to_life(
+def test_objects_inside_are_refused_and_never_unpickled(
     place: str, write: Write, read: Read, tmp_path: Path
 ) -> None:
     trap = Trap(tmp_path / "sprung")
@@ -406,7 +406,7 @@ def test_objects_inside_are_refused_and_never_come_to_life(
 
 
 @both
-def test_a_bare_pickle_is_refused_and_never_comes_to_life(
+def test_a_bare_pickle_is_refused_and_never_unpickled(
     write: Write, read: Read, tmp_path: Path
 ) -> None:
     trap = Trap(tmp_path / "sprung")
@@ -431,7 +431,7 @@ def test_objects_are_not_saved(tmp_path: Path) -> None:
     assert [found.name for found in tmp_path.iterdir()] == ["file.npz"]
 
 
-# Interrupted saves, in processes that really end
+# Interrupted saves, in real processes
 
 SAVE = """
 import json, os, resource, signal, sys, zipfile
@@ -489,7 +489,7 @@ def test_a_killed_save_leaves_the_old_file_whole(moment: str, tmp_path: Path) ->
     assert process.returncode == -expected, process.stderr
     assert path.read_bytes() == before
     assert load(path)[1] == {"number": 1}
-    # And the next save goes through.
+    # The next save succeeds.
     assert saving(path, "never").stdout == "saved\n"
     assert load(path)[1] == {"number": 2}
 

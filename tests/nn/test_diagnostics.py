@@ -1,4 +1,4 @@
-"""What is measured inside a network agrees with numbers worked out apart, and disturbs nothing."""
+"""Diagnostics agree with independent calculations, and change no argument."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def test_nothing_that_is_passed_in_changes() -> None:
     assert inspect(network, theta, images, labels, ADAM, state, 0.1) == first
 
 
-def test_a_relu_that_never_lights_up_is_dead() -> None:
+def test_a_relu_that_is_never_active_is_dead() -> None:
     network = Network([5, 4, 3], Relu(), scale=1 / 255)
     theta, images, labels = _case(network)
     layer = network.layout.layers(theta)[0]

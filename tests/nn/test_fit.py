@@ -1,4 +1,4 @@
-"""Training: what an epoch is, what a step does, and that a resumed one is an uninterrupted one."""
+"""Training: epochs, steps, memory, and resuming to the same bits."""
 
 import math
 import tracemalloc
@@ -106,7 +106,7 @@ def test_an_epoch_has_one_step_for_each_batch_the_last_partial_one_included(
 
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 10, None])
 def test_the_mean_over_an_epoch_weighs_every_sample_once(batch_size: int | None) -> None:
-    """With weights that stand still it is the loss on all samples, however they are cut."""
+    """With constant weights it is the loss on all samples, for any batch size."""
     samples, net = Points.rings(10), network()
     plan = recipe(Recorder(), batch_size=batch_size)
     state = start(net, plan)
@@ -116,7 +116,7 @@ def test_the_mean_over_an_epoch_weighs_every_sample_once(batch_size: int | None)
         assert epoch.train_accuracy == pytest.approx(accuracy, rel=1e-12)
 
 
-def test_only_the_rows_meant_are_seen() -> None:
+def test_only_the_given_rows_are_used() -> None:
     samples = Points.rings(20)
     samples.images[10:] = np.nan
     samples.rows = np.arange(10)
@@ -205,7 +205,7 @@ def test_a_finished_training_does_nothing_more() -> None:
 
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("warm_up", [0, 1.5])
-def test_every_step_is_given_the_lr_of_its_moment(name: str, warm_up: float) -> None:
+def test_every_step_has_the_lr_of_the_schedule(name: str, warm_up: float) -> None:
     optimizer, schedule = Recorder(), WarmUp(SCHEDULES[name].value, warm_up)
     plan = recipe(optimizer, lr=0.3, schedule=schedule, epochs=4, batch_size=3)
     _, records = train(plan, Points.rings(10))  # four steps an epoch
@@ -341,11 +341,11 @@ def peak_of_an_epoch(optimizer: Optimizer, activation: str, **options: float) ->
     return peak
 
 
-# The same again
+# Reproducibility
 
 
 def same(first: TrainingState, second: TrainingState) -> bool:
-    """Whether two states agree in every bit that a training goes on from."""
+    """True if two states agree in every bit."""
     return (
         np.array_equal(first.theta, second.theta)
         and np.array_equal(first.weights, second.weights)
@@ -363,7 +363,7 @@ def numbers(records: list[Epoch]) -> list[tuple[Any, ...]]:
 
 
 def full(name: str) -> Recipe:
-    """Everything that could be forgotten on the way, at once."""
+    """A recipe with every kind of state that a checkpoint must keep."""
     optimizer = OPTIMIZERS[name].value
     return recipe(
         optimizer,
@@ -423,7 +423,7 @@ def test_saving_between_epochs_does_not_disturb_the_training(tmp_path: Path) -> 
 
 
 def test_bytes_and_numbers_train_alike() -> None:
-    """uint8 pixels take another way into the batch than float32 ones, to the same numbers."""
+    """uint8 pixels are read by other code than float32 ones, with the same result."""
     samples = Points.rings()
     pixels = np.round((samples.images + 3) * 40).astype(np.uint8)
     found = []

@@ -1,4 +1,4 @@
-"""Layout: every number of θ belongs to one place of one layer."""
+"""Layout: every element of θ belongs to one weight or bias of one layer."""
 
 from itertools import pairwise
 

@@ -103,7 +103,7 @@ def test_rows_of_the_gradient_sum_to_zero(smoothing: float, dtype: type, eps: fl
     assert np.abs(gradient.sum(axis=1)).max() < 20 * eps
 
 
-def test_the_loss_of_a_certain_and_right_answer_is_exactly_zero() -> None:
+def test_the_loss_of_a_certain_and_correct_prediction_is_exactly_zero() -> None:
     loss, gradient = loss_and_gradient(np.array([[800.0, 0, 0]]), np.array([[1.0, 0, 0]]))
     assert loss == 0
     assert not gradient.any()
@@ -120,7 +120,7 @@ def test_rows_of_the_target_table_are_distributions(classes: int, smoothing: flo
     assert (off == smoothing / classes).all()
 
 
-def test_targets_without_smoothing_are_one_hot_and_float32_unless_asked() -> None:
+def test_targets_without_smoothing_are_one_hot_and_float32_by_default() -> None:
     assert target_table(3).dtype == np.float32
     assert target_table(3).tolist() == np.eye(3).tolist()
 

@@ -1,4 +1,4 @@
-"""The network: its gradient against differences, its outputs against formulas written anew."""
+"""The network: its gradient against finite differences, its outputs against other formulas."""
 
 import math
 from collections.abc import Callable
@@ -247,7 +247,7 @@ def test_pixels_enter_scaled_and_shifted_the_same_by_rows_and_by_slice(
 
 
 @pytest.mark.parametrize("stored", [np.uint8, np.float32])
-def test_rows_are_read_in_the_order_asked_for(stored: type) -> None:
+def test_rows_are_read_in_the_given_order(stored: type) -> None:
     images = np.arange(20).reshape(10, 2).astype(stored)
     network = Network((2, 2), Relu())
     rows = np.array([7, 0, 7, 3])

@@ -20,7 +20,7 @@ def layers() -> tuple[Array, list[Layer]]:
 
 
 def scratch() -> list[Layer]:
-    """What a user of these cannot know."""
+    """Scratch full of NaN, so that any use of its content shows."""
     return LAYOUT.layers(np.full(LAYOUT.size, np.nan))
 
 

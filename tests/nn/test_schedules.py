@@ -42,7 +42,7 @@ def factor(schedule: Schedule, epoch: float, epochs: int = EPOCHS) -> float:
 
 
 def curve(schedule: Schedule) -> list[float]:
-    """What each step of a training is given, computed as `fit` does."""
+    """The factor of each step of a training, computed as `fit` does."""
     return [factor(schedule, step // 10 + step % 10 / 10) for step in range(STEPS)]
 
 
@@ -52,8 +52,8 @@ def test_a_factor_is_never_negative_nor_above_one(name: str) -> None:
 
 
 @every
-def test_a_schedule_forgets_nothing_and_remembers_nothing(name: str) -> None:
-    """So a resumed training needs its epoch alone to go on."""
+def test_a_schedule_has_no_state(name: str) -> None:
+    """So a resumed training needs its epoch alone."""
     assert curve(CASES[name].value)[150:] == [
         factor(CASES[name].value, step // 10 + step % 10 / 10) for step in range(150, STEPS)
     ]

@@ -1,4 +1,4 @@
-"""Small studies as a report is given them, made by Optuna itself in memory."""
+"""Small studies for reports, made by Optuna in memory."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

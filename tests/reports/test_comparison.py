@@ -1,4 +1,4 @@
-"""Studies are compared by the epochs that they trained, and only where they can be."""
+"""Studies are compared by the epochs that they trained, if they have the same objective."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a study teaches follows from its trials."""
+"""The findings of a study follow from its trials."""
 
 import optuna
 import pytest
@@ -67,7 +67,7 @@ def test_choices_are_described_by_their_medians_best_first() -> None:
     assert words == "medians (and trials): [128, 64] 0.7500 (3), [64] 0.5000 (3), None 0.2500 (3)"
 
 
-def test_few_or_equal_trials_teach_nothing() -> None:
+def test_few_or_equal_trials_have_no_importances() -> None:
     def equal(trial: optuna.Trial) -> float:
         trial.suggest_float("optimizer.lr", 1e-3, 1e-1)
         return 0.5
@@ -76,4 +76,4 @@ def test_few_or_equal_trials_teach_nothing() -> None:
         assert study.importances() == []
     assert findings.lesson([], 3).startswith("Too few complete trials")
     few = findings.lesson([Importance("optimizer.lr", 1.0, 0.0)], 4)
-    assert few.endswith("So few trials give hints, not proof.")
+    assert few.endswith("With so few trials this is only a hint.")

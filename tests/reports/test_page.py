@@ -1,4 +1,4 @@
-"""A page appears whole or not at all, and replaces nothing but itself."""
+"""A page is published atomically, and replaces nothing but an earlier page."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The table of results: what is grouped, and what its numbers are."""
+"""The table of results: its groups and its numbers."""
 
 import statistics
 from typing import Any

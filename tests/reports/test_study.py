@@ -1,4 +1,4 @@
-"""The page of a study says what its trials and its run say, in figures and in words."""
+"""The page of a study agrees with its trials and its run, in figures and in text."""
 
 import re
 import shlex
@@ -69,7 +69,7 @@ def test_the_page_of_two_objectives_has_the_front_with_its_test_accuracies(tmp_p
     # Nothing is reported with two objectives, so epochs would be read from the runs.
     page = _page_of(replace(study, uri=None), tmp_path)
     assert _figures_of(page) == ["pareto_front"]
-    assert f"{len(result.front())} of 12 complete trials are beaten by no other" in page.text
+    assert f"{len(result.front())} of 12 complete trials are not dominated by any" in page.text
     assert "| test accuracy |" in page.text
     assert "| 0.625 |" in page.text
 

@@ -1,4 +1,4 @@
-"""A test accuracy is shown for the trial whose network it was measured with, and for no other."""
+"""A test accuracy is shown for the trial that it was measured for, and for no other."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The loop over several seeds of one trial: their means at every epoch, through every death."""
+"""The loop over several seeds of one trial: their means at every epoch, also after a kill."""
 
 from pathlib import Path
 from statistics import mean
@@ -92,12 +92,12 @@ def test_seeds_whose_checkpoints_differ_catch_up_before_a_mean_is_reported(
     assert _weights(killed / "trial") == _weights(straight / "trial")
 
 
-def test_a_verdict_stops_all_seeds_at_once(tmp_path: Path) -> None:
+def test_pruning_stops_all_seeds_at_once(tmp_path: Path) -> None:
     result, trial = _train(tmp_path, prune_at=2)
     assert (result.outcome, result.epochs, len(trial.reports)) == ("pruned", 2, 2)
 
 
-def test_a_seed_that_loses_patience_keeps_its_last_measurement(tmp_path: Path) -> None:
+def test_a_seed_that_stops_early_keeps_its_last_measurement(tmp_path: Path) -> None:
     result, trial = _train(tmp_path, "train.epochs=60", "train.patience=2")
     assert list(trial.reports) == list(range(1, result.epochs + 1))
     assert result.outcome == "stopped_early"

@@ -1,4 +1,4 @@
-"""How a training starts and is resumed."""
+"""The start and the resumption of a training."""
 
 from pathlib import Path
 

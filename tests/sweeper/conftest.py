@@ -42,8 +42,6 @@ def started(app: App) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
 
     yield start
     for process in running:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
+        with process:  # which waits, and closes its pipe
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)

@@ -17,6 +17,7 @@ from hydra_plugins.optuna_joblib_sweeper.config import PRUNERS, SAMPLERS
 from optuna_joblib_sweeper import SweepResult, current_trial, load_study
 from optuna_joblib_sweeper._samplers import _PACKAGES
 from optuna_joblib_sweeper.errors import SweepError
+from optuna_joblib_sweeper.settings import class_name
 
 RANDOM = ("hydra/sweeper/sampler=random", "hydra.sweeper.sampler.seed=1")
 CUSTOM = (*RANDOM, "x=interval(0,1)")
@@ -150,7 +151,7 @@ def test_a_dry_run_counts_and_creates_nothing(
 
 
 def _is_installed(sampler: str) -> bool:
-    packages = _PACKAGES.get(SAMPLERS[sampler]["_target_"].rpartition(".")[2], ())
+    packages = _PACKAGES.get(class_name(SAMPLERS[sampler]), ())
     return all(find_spec(package) for package in packages)
 
 

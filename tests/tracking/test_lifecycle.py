@@ -1,4 +1,4 @@
-"""Every run ends with what really happened, and whoever owns it is respected."""
+"""Every run is closed with its true status, and only by its owner."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ def _end(error: BaseException | None) -> None:
 
 
 @pytest.mark.parametrize(("error", "status", "outcome", "reason"), ENDINGS)
-def test_a_run_and_a_folder_are_closed_with_what_really_happened(
+def test_a_run_and_a_folder_are_closed_with_their_true_status(
     error: BaseException | None,
     status: str,
     outcome: str,

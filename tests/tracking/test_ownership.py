@@ -1,4 +1,4 @@
-"""The environment that a run was made in is named."""
+"""The provenance of a run is recorded."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The model in a store: takes images in the forms that callers have, needs no Perceptune."""
+"""The model in a store: takes images in every supported form, and needs no Perceptune."""
 
 import json
 import os
@@ -84,7 +84,7 @@ assert mlflow.models.Model.load("runs:/{record.info.run_id}/model").saved_input_
         (np.full((1, 4), 17.0), "pixels must be from 0 to 16, got 17 to 17"),
         (np.full((1, 4), -1), "pixels must be from 0 to 16, got -1 to -1"),
         (np.full((1, 4), np.nan), "pixels must be from 0 to 16, got nan to nan"),
-        (np.full((1, 4), 0.5), "pixels run from 0 to 16 here, not from 0 to 1"),
+        (np.full((1, 4), 0.5), "pixels must be from 0 to 16, not from 0 to 1"),
     ],
 )
 def test_images_that_cannot_be_right_are_refused(images: Any, words: str) -> None:

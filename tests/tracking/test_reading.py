@@ -1,4 +1,4 @@
-"""What a run records is read back as it was, from a store and from a folder alike."""
+"""Runs are read back as they were recorded, from a store and from a folder alike."""
 
 import math
 from pathlib import Path

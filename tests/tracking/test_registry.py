@@ -1,4 +1,4 @@
-"""Models in a store: no pickles, the better one is champion, and weights are found by any name."""
+"""Models in a store: no pickles, the better one is champion, weights are found by every name."""
 
 from pathlib import Path
 

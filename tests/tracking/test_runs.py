@@ -1,4 +1,4 @@
-"""What both kinds of run record, each entry in the place and form that readers expect."""
+"""The records of both kinds of run, in the place and form that readers expect."""
 
 import json
 import signal

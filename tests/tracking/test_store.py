@@ -1,4 +1,4 @@
-"""The store: refused in one line where it cannot be used, made by nobody who only reads."""
+"""The store: refused in one line if unusable, and never created by reading."""
 
 import subprocess
 import sys
@@ -71,7 +71,7 @@ def test_a_deleted_experiment_is_refused(ref: ExperimentRef) -> None:
     assert open_experiment(ref) == (client, experiment)
     assert find_experiment(ref) == experiment
     client.delete_experiment(experiment)
-    with pytest.raises(StoreError, match=r"tracking\.experiment=.* choose another name"):
+    with pytest.raises(StoreError, match=r"tracking\.experiment=.* restore it or name another"):
         open_experiment(ref)
 
 

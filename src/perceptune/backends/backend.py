@@ -1,7 +1,7 @@
 """A backend: one training in some library, made to take the same steps as ours.
 
-Here stand the protocol, what the modules of all libraries share, and which settings they refuse.
-Each library is imported by its own module alone, in a process of its own (`process`).
+Holds the protocol, code common to all libraries, and the refusal of unsupported settings. Each
+library is imported by its own module alone, in a process of its own (`process`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,8 +21,8 @@ from perceptune.nn.optimizers import OPTIMIZERS
 from perceptune.nn.schedules import Constant
 from perceptune.runs.training import Training
 
-# What every library can express, of a recipe and of a network. Whatever else has a value other
-# than its default is refused, so a setting that is added to either needs no line here.
+# Fields of a recipe and of a network that every library supports. Any other field is refused unless
+# it has its default, so a new field needs no line here.
 _SHARED = {
     *("optimizer", "lr", "schedule", "epochs", "batch_size", "metrics_every"),
     *("hidden", "activation", "initializer", "dtype"),
@@ -35,16 +35,20 @@ class Backend(Protocol):
     def run_epoch(self, order: Array) -> float:
         """Train on the samples `order` (samples,), positions in the training part, in that order.
 
-        They are cut into batches of `train.batch_size`, of which the last may be smaller. Returns
+        They are split into batches of `train.batch_size`, of which the last may be smaller. Returns
         the mean loss, each batch's measured just before its own step.
         """
 
     def theta(self) -> Array:
-        """(size,) the present weights, in the layout of `nn.layout`."""
+        """Return the current weights (size,), in the layout of `nn.layout`."""
 
 
 def build(name: str, training: Training) -> Backend:
-    """`training` in the library `name`, before its first step."""
+    """Make the backend `name` of `training`, before its first step.
+
+    Raises:
+        UserError: the backend does not support the training.
+    """
     spec = spec_of(name)
     module = import_module(f"perceptune.backends.{spec.module}")
     backend: Backend = module.build(training, **spec.options)
@@ -52,10 +56,10 @@ def build(name: str, training: Training) -> Backend:
 
 
 def refusal(name: str, config: Config) -> str | None:
-    """The first setting that backend `name` cannot express, with the remedy; None if there is none.
+    """The first setting that backend `name` does not support, with the remedy; None if none.
 
-    Settings that draw random numbers in each step, change the rule from step to step, or that no
-    two libraries define alike would not make the same training.
+    Unsupported are settings that draw random numbers in each step, that change the update rule from
+    step to step, or that libraries define differently.
     """
     spec = spec_of(name)
     return None if spec.module == "numpy" else next(_refusals(spec, config), None)
@@ -67,10 +71,10 @@ def unsupported(value: object) -> UserError:
 
 
 def samples(training: Training) -> tuple[Array, Array]:
-    """The training part as other libraries read it fastest: scaled once, before the first epoch.
+    """The training part in the form that is fastest for other libraries: scaled once.
 
-    Returns (samples, pixels) of the network's dtype, and (samples,) int64 labels. Ours reads bytes
-    and scales each batch: a quarter of the memory.
+    Returns (samples, pixels) of the network's dtype, and (samples,) int64 labels. `nn` reads bytes
+    and scales each batch, for a quarter of the memory.
     """
     part, network = training.parts.train, training.network
     images = part.images[part.rows].astype(network.dtype)
@@ -80,15 +84,15 @@ def samples(training: Training) -> tuple[Array, Array]:
 
 
 def batch_size(training: Training) -> int:
-    """Samples in a step; a full batch is all of them."""
+    """Samples per step; all of them for a full batch."""
     count = len(training.parts.train)
     return min(training.config.recipe.batch_size or count, count)
 
 
 def pack(network: Network, parts: Sequence[Any]) -> Array:
-    """(size,) the weights of a network in our own layout.
+    """Pack a network's parameters into one vector (size,), in the layout of `nn.layout`.
 
-    `parts` holds the weights (inputs, units) and the bias (units,) of one layer after the other.
+    `parts` holds the weights (inputs, units) and the bias (units,) of each layer in turn.
     """
     theta = network.layout.zeros(network.dtype)
     for index, layer in enumerate(network.layout.layers(theta)):
@@ -99,11 +103,11 @@ def pack(network: Network, parts: Sequence[Any]) -> Array:
 def function_of(activation: Activation, library: Any, approximate: Any = True) -> Any:
     """The function for `activation` in jax.nn, keras.activations or torch.nn.functional.
 
-    They have the same names, and the same keywords but for the value of `approximate` that stands
-    for the tanh form of GELU.
+    Names and keywords are the same, but for the value of `approximate` that selects the tanh form
+    of GELU.
 
     Raises:
-        UserError: there is no case for it.
+        UserError: the activation is not supported.
     """
     match activation:
         case act.LeakyRelu(negative_slope):

@@ -1,7 +1,7 @@
-"""JAX: a whole epoch as one compiled scan over its batches, the strongest form that we know.
+"""JAX: a whole epoch as one compiled scan over its batches, the fastest form that we know.
 
-Nothing returns to Python between two steps, and weights and the optimizer's moments are donated,
-so that each epoch works in place. The optimizers are Optax's.
+Nothing returns to Python between two steps; weights and the optimizer's moments are donated, so
+that they are updated in place. The optimizers are Optax's.
 """
 
 from typing import Any
@@ -77,7 +77,7 @@ class JaxBackend:
 def _optimizer(recipe: Recipe) -> optax.GradientTransformation:
     """Optax's optimizer, with ε where ours has it.
 
-    Its AdaGrad has ε under the root, and gets ε²: √(v + ε²) is √v + ε but for v near ε².
+    Its AdaGrad has ε under the root, and gets ε²: √(v + ε²) ≈ √v + ε, except for v near ε².
     """
     lr = recipe.lr
     match recipe.optimizer:

@@ -1,8 +1,8 @@
-"""Keras on JAX, TensorFlow or PyTorch, by one `fit` an epoch.
+"""Keras on JAX, TensorFlow or PyTorch, by one `fit` per epoch.
 
-`fit` compiles the step where its backend can; many steps an execution spare it the way back to
-Python after each. Samples come as one array in the order of the epoch, so that its own shuffling,
-which nobody else could follow, stays off.
+`fit` compiles the step where its backend can; many steps per execution avoid returning to Python
+after each. Samples are passed in the order of the epoch, with Keras's own shuffling off: other
+libraries could not reproduce it.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from perceptune.nn.layout import Array
 from perceptune.nn.recipe import Recipe
 from perceptune.runs.training import Training
 
-_STEPS_AN_EXECUTION = 64  # PyTorch takes no more than one
+_STEPS_PER_EXECUTION = 64  # PyTorch supports 1 alone
 
 
 class KerasBackend:
@@ -37,7 +37,7 @@ class KerasBackend:
         self._model.compile(
             optimizer=_optimizer(training.config.recipe),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            steps_per_execution=1 if on_torch else _STEPS_AN_EXECUTION,
+            steps_per_execution=1 if on_torch else _STEPS_PER_EXECUTION,
             jit_compile="auto",
         )
 
@@ -54,11 +54,11 @@ class KerasBackend:
 
 
 def _optimizer(recipe: Recipe) -> Any:
-    """Keras's optimizer, with ε as near to ours as its arguments can bring it.
+    """Keras's optimizer, with ε as close to ours as its arguments allow.
 
-    RMSprop and AdaGrad add ε under the root, so they get ε²: √(v + ε²) is √v + ε but for v near
-    ε². Adam and AdamW add ε to √v before the correction by 1 - β₂ᵗ, so theirs counts √(1 - β₂ᵗ)
-    times as much as ours, which no argument can mend.
+    RMSprop and AdaGrad add ε under the root, so they get ε²: √(v + ε²) ≈ √v + ε, except for v near
+    ε². Adam and AdamW add ε to √v before the bias correction by 1 - β₂ᵗ, so their effective ε is
+    √(1 - β₂ᵗ) times ours; no argument can change that.
     """
     lr, optimizers = recipe.lr, keras.optimizers
     match recipe.optimizer:

@@ -1,4 +1,4 @@
-"""Our own `nn.fit`, an epoch at a time."""
+"""The backend of our own `nn.fit`, one epoch at a time."""
 
 from dataclasses import replace
 from typing import Any
@@ -13,26 +13,26 @@ from perceptune.runs.training import Training
 
 
 class _AsGiven(np.random.Generator):
-    """Leaves samples in the order in which they come."""
+    """A generator whose permutations keep the order of the samples."""
 
     def permutation(self, x: Any, axis: int = 0) -> Array:
         return np.arange(x)
 
 
 class NumpyBackend:
-    """`fit` on the very samples that the others are given, in their order."""
+    """`fit` on the same samples as the other backends, in the same order."""
 
     def __init__(self, training: Training) -> None:
         self._training = training
         self._recipe = replace(training.config.recipe, metrics_every=1)
-        # The same arrays as the training's, which draws the order itself.
+        # Arrays shared with the training's own state, whose generator draws the order.
         self._state = replace(training.state, order=_AsGiven(np.random.PCG64(0)))
         self._seen = 0
 
     def run_epoch(self, order: Array) -> float:
         """See `Backend`."""
         whole = self._training.parts.train
-        # Schedules look at the epoch; a few batches do not make one.
+        # Schedules depend on the epoch, of which `order` may be a few batches.
         self._state.epoch = self._seen // len(whole)
         part = Part(whole.images, whole.labels, whole.rows[order])
         record = next(fit(self._training.network, self._state, self._recipe, part))

@@ -1,7 +1,7 @@
 """One backend's training in a process of its own: `python -m perceptune.backends.process FOLDER`.
 
-Reads `job.json` in the folder and leaves `result.json` and `best.npz` there. Alone in its process a
-library pays for its own import, and its memory is its own.
+Reads `job.json` in the folder and writes `result.json` and `best.npz` there. In a process of its
+own, the import time and the memory measured are those of one library.
 """
 
 import json
@@ -44,7 +44,7 @@ class Job:
         backend: one of `specs.NAMES`.
         settings: those of the configuration, as nested plain values.
         started: when the process was started, in seconds since 1970.
-        parity_steps: number of first steps to compare with float64; 0: no parity.
+        parity_steps: number of first steps to compare with float64; 0: no comparison.
     """
 
     backend: str
@@ -61,7 +61,7 @@ class BackendResult:
         history: each epoch's measurements by metric name, with its `epoch`; `train/accuracy` is
             not a number.
         metrics: the final numbers, by metric name.
-        versions: of the packages it was made with.
+        versions: of the backend's packages, by name.
     """
 
     history: list[dict[str, float]]
@@ -70,13 +70,17 @@ class BackendResult:
 
 
 def main(folder: Path) -> None:
-    """Do the job in `folder`."""
+    """Run the job in `folder`."""
     job = Job(**json.loads((folder / JOB).read_text()))
     (folder / RESULT).write_text(json.dumps(asdict(train(job, folder))))
 
 
 def train(job: Job, folder: Path) -> BackendResult:
-    """Train to the end, leave the best weights in `folder`, and measure."""
+    """Train to the end, save the best weights in `folder`, and measure.
+
+    Raises:
+        UserError: the backend does not support the job's settings, or the training diverged.
+    """
     config = parse(job.settings).changed(**{"train.checkpoint_seconds": None})
     training = start(config, [])
     backend = build(job.backend, training)
@@ -96,10 +100,10 @@ def train(job: Job, folder: Path) -> BackendResult:
 
 
 def first_steps(name: str, config: Config, count: int) -> tuple[Array, Array]:
-    """The first `count` steps of backend `name`, or all if there are fewer.
+    """Make the first `count` steps of backend `name`, or all if there are fewer.
 
     Returns:
-        (steps,) the loss of each batch, before its own step, and (size,) the weights after all.
+        The loss of each batch before its own step, (steps,), and the weights after all, (size,).
     """
     training = start(config, [])
     backend = build(name, training)
@@ -108,9 +112,9 @@ def first_steps(name: str, config: Config, count: int) -> tuple[Array, Array]:
 
 
 def differ(ours: tuple[Array, Array], exact: tuple[Array, Array]) -> dict[str, float]:
-    """The largest relative difference of a loss, and of a weight beside the largest weight.
+    """The largest relative difference of a loss, and of a weight relative to the largest weight.
 
-    Both arguments are as `first_steps` returns them.
+    Both arguments are pairs of losses (steps,) and weights (size,), as `first_steps` returns them.
     """
     losses, weights = (np.abs(mine - right) for mine, right in zip(ours, exact, strict=True))
     exact_losses, exact_weights = map(np.abs, exact)
@@ -121,9 +125,9 @@ def differ(ours: tuple[Array, Array], exact: tuple[Array, Array]) -> dict[str, f
 
 
 def peak_memory() -> int | None:
-    """The most bytes this process has held so far, pages shared with others included."""
-    # Not psutil: it knows the peak on Windows alone. Not getrusage: its peak begins with that of
-    # the process that started this one.
+    """The peak resident memory of this process in bytes, shared pages included; None if unknown."""
+    # psutil reports the peak on Windows only, and getrusage's peak starts from that of the parent
+    # process.
     with suppress(OSError):
         found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
         return int(found[1]) * 1024 if found else None
@@ -143,7 +147,7 @@ def _epochs(backend: Backend, training: Training) -> Iterator[Epoch]:
         validation: tuple[float | None, float | None] = (None, None)
         if parts.validation is not None:
             validation = evaluate(training.network, state.weights, parts.validation)
-        # Ours counts hits in each step; the others are spared that.
+        # No training accuracy: other libraries would have to count hits in every step.
         yield Epoch(state.epoch, loss, math.nan, *validation, lr, seconds, len(order))
 
 

@@ -1,7 +1,7 @@
 """The referee: one training by several backends, with the same initial weights and batches.
 
-Each runs in a process of its own. The referee runs, leaves out and records them; it knows libraries
-by their names alone.
+Each runs in a process of its own. The referee runs, skips and records them; it knows libraries by
+their names alone.
 """
 
 import tempfile
@@ -31,18 +31,18 @@ _LONGEST_TAG = 500
 
 @dataclass
 class BackendRuns:
-    """The trainings of one backend, one a seed.
+    """The trainings of one backend, one per seed.
 
     Attributes:
         results: their results, in the order of the seeds.
-        reason: why it was left out or has failed, in a line.
+        reason: why it was left out or failed, in a line.
     """
 
     results: list[BackendResult] = field(default_factory=list)
     reason: str = ""
 
     def medians(self) -> dict[str, float]:
-        """The median of each metric over the seeds; of parity the largest."""
+        """The median of each metric over the seeds, and the maximum for parity."""
         return {
             name: (max if name.startswith("parity/") else median)(self._values(name))
             for name in self.results[0].metrics
@@ -75,22 +75,22 @@ class Comparison:
 def compare(
     config: Config, overrides: Sequence[str], folder: Path, notify: Callable[[str], None]
 ) -> Comparison:
-    """Train `config` with each of its `backends` and each of its seeds, and record it all.
+    """Train `config` with each of its `backends` and seeds, and record the results.
 
     Args:
         config: what to train.
         overrides: the command line's, recorded with the run.
         folder: where files go without a store.
-        notify: called with what begins, in a few words.
+        notify: called with a short text at the start of each training.
 
     Raises:
-        UserError: data or store are not as they must be, or no backend can be run.
+        UserError: the data or the store cannot be used, or no backend can be run.
     """
     _refuse(config)
     training = start(config, list(overrides))  # bad data fails here, once
     backends = {name: BackendRuns(reason=_reason(name, config)) for name in config.backends}
     if all(runs.reason for runs in backends.values()):
-        raise UserError(f"none of backends can be run: {_reasons(backends)}")
+        raise UserError(f"no backend can be run: {_reasons(backends)}")
     title = f"compare {name_of(config, overrides)}"
     tags = {"kind": "comparison", "blas": "{library} {version} {kernel}".format_map(blas())}
     with _open_run(config, folder, title, tags) as run:
@@ -112,7 +112,7 @@ def compare(
 
 
 def _refuse(config: Config) -> None:
-    """Refuse what a single training can do and a comparison cannot."""
+    """Refuse settings for a single training."""
     for key in ("resume", "register"):
         if getattr(config, key) is not None:
             raise UserError(f"compare takes no {key}; leave it out")
@@ -123,7 +123,7 @@ def _refuse(config: Config) -> None:
 
 
 def _reason(name: str, config: Config) -> str:
-    """The reason why a backend cannot be run here, in a line; empty if it can."""
+    """The reason why a backend cannot be run, in a line; empty if it can."""
     missing = spec_of(name).missing
     if missing:
         return f"{' and '.join(missing)} not installed; pip install {' '.join(missing)}"
@@ -161,7 +161,7 @@ def _record(backends: Mapping[str, BackendRuns], run: Run, config: Config) -> No
     left_out = {f"skipped.{name}": runs.reason for name, runs in backends.items() if runs.reason}
     run.log_tags({name: reason[:_LONGEST_TAG] for name, reason in left_out.items()})
     if not trained:
-        raise UserError(f"none of backends could be trained: {_reasons(backends)}")
+        raise UserError(f"no backend could be trained: {_reasons(backends)}")
     table = {name: runs.medians() for name, runs in trained.items()}
     for name, metrics in table.items():
         run.log_metrics({f"{name}/{key}": value for key, value in metrics.items()})

@@ -1,4 +1,4 @@
-"""Runs the process of one backend and one seed, and reads its result."""
+"""The runner of a backend's process, for one seed, and the reader of its result."""
 
 import json
 import os
@@ -19,7 +19,7 @@ PARITY_STEPS = 100
 
 
 class BackendFailedError(Exception):
-    """A backend's process ended without a result; the text gives the reason in a line."""
+    """A backend's process that ended without a result; the text gives the reason in a line."""
 
 
 def train(
@@ -44,7 +44,7 @@ def train(
 
 
 def thread_variables(threads: int) -> dict[str, str]:
-    """The environment variables that tell each library how many threads to start."""
+    """The environment variables that set the number of threads of each library."""
     names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
     variables = dict.fromkeys((*names, "TF_NUM_INTRAOP_THREADS"), str(threads))
     return variables | {"TF_NUM_INTEROP_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -52,7 +52,7 @@ def thread_variables(threads: int) -> dict[str, str]:
 
 @contextmanager
 def on_cores(count: int) -> Iterator[None]:
-    """Processes started inside have `count` cores, however many threads they start."""
+    """Limit processes started inside to `count` cores, however many threads they start."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return

@@ -1,7 +1,7 @@
-"""scikit-learn's `MLPClassifier`, by one `partial_fit` an epoch.
+"""scikit-learn's `MLPClassifier`, by one `partial_fit` per epoch.
 
-With `shuffle=False` one call goes over what it is given in batches, in order, and keeps the
-optimizer's state; `fit` with `warm_start` would forget it each time.
+With `shuffle=False` one call goes over its samples in batches, in order, and keeps the optimizer's
+state; `fit` with `warm_start` would reset it each time.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ class SklearnBackend:
     def __init__(self, training: Training) -> None:
         network = training.network
         if network.widths[-1] < 3:
-            raise UserError("sklearn: for two classes it has another loss; use more classes")
+            raise UserError("sklearn: its loss for two classes differs; use data with more classes")
         self._network, self._batch = network, batch_size(training)
         self._images, self._labels = samples(training)
         activation, solver = _activation(network.activation), _solver(training.config.recipe)
@@ -46,7 +46,7 @@ class SklearnBackend:
         return pack(self._network, [part for pair in pairs for part in pair])
 
     def _set_weights(self, theta: Array) -> None:
-        """Its arrays are made by a first step, which is then forgotten."""
+        """Set the parameters to `theta` (size,); a first step, then discarded, makes its arrays."""
         model, classes = self._model, self._network.widths[-1]
         model.partial_fit(self._images[:1], self._labels[:1], classes=np.arange(classes))
         for index, layer in enumerate(self._network.layout.layers(theta)):
@@ -68,8 +68,8 @@ def _activation(activation: Activation) -> str:
 def _solver(recipe: Recipe) -> dict[str, Any]:
     """Its arguments for our optimizer.
 
-    Its Adam adds ε to √v before, not after, the correction by 1 - β₂ᵗ. So its ε counts √(1 - β₂ᵗ)
-    times as much as ours; there is no argument for that.
+    Its Adam adds ε to √v before, not after, the bias correction by 1 - β₂ᵗ, so its effective ε is
+    √(1 - β₂ᵗ) times ours; no argument can change that.
     """
     sgd = {"solver": "sgd", "learning_rate_init": recipe.lr}
     match recipe.optimizer:

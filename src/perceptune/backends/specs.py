@@ -1,4 +1,4 @@
-"""Backend specs: for each name in `backends`, the library behind it and what that can express.
+"""Backend specs: the library behind each name in `backends`, and what it supports.
 
 A class that its spec does not list is refused by name. Imports no library, and knows no
 configuration.
@@ -21,7 +21,7 @@ _OPTIMIZERS = (*_FEW_OPTIMIZERS, opt.RmsProp, opt.AdaGrad, opt.AdamW)
 _FEW_ACTIVATIONS = (act.Sigmoid, act.Tanh, act.Relu)
 _ACTIVATIONS = (*_FEW_ACTIVATIONS, act.LeakyRelu, act.Elu, act.Gelu, act.Silu, act.Softplus)
 
-# The modules of packages whose names differ from theirs.
+# Modules whose names differ from those of their packages.
 _MODULES = {"scikit-learn": "sklearn", "tensorflow-cpu": "tensorflow"}
 
 
@@ -31,10 +31,10 @@ class BackendSpec:
 
     Attributes:
         module: its file in this package.
-        packages: the packages that must be installed, as installers call them.
+        packages: the packages that must be installed, by distribution name.
         options: further arguments of its module's `build`.
         environment: variables that must be set before the library is imported.
-        optimizers, activations: the classes that its module has a case for.
+        optimizers, activations: the classes that its module supports.
     """
 
     module: str
@@ -46,7 +46,7 @@ class BackendSpec:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Those of `packages` that are not installed."""
+        """The packages that are not installed."""
         return tuple(name for name in self.packages if not is_installed(name))
 
 
@@ -56,12 +56,12 @@ def spec_of(name: str) -> BackendSpec:
 
 
 def is_installed(package: str) -> bool:
-    """True for a package that is installed; it is found without being imported."""
+    """True if the package is installed; it is not imported."""
     return find_spec(_MODULES.get(package, package)) is not None
 
 
 def _default_keras() -> str:
-    """Keras on the library that KERAS_BACKEND names, else on the first that is installed."""
+    """The name of Keras on the library in KERAS_BACKEND, else on the first installed one."""
     chosen = f"keras_{os.environ.get('KERAS_BACKEND', '')}"
     if chosen in SPECS:
         return chosen

@@ -1,7 +1,7 @@
-"""PyTorch, eager or compiled, without what slows it down on small networks.
+"""PyTorch, eager or compiled, in its fastest form for small networks.
 
-All samples are one tensor, scaled once: no `DataLoader`, whose workers and collation cost more
-than such a step. Optimizers are fused where the CPU has a fused one, else `foreach`.
+All samples are one tensor, scaled once: the workers and collation of a `DataLoader` cost more than
+such a step. Optimizers are fused where there is a fused one for CPUs, else `foreach`.
 """
 
 from typing import Any
@@ -66,14 +66,14 @@ class TorchBackend:
 def _linear(layer: Layer) -> nn.Linear:
     linear = nn.Linear(*layer.weight.shape, dtype=torch.from_numpy(layer.weight).dtype)
     with torch.no_grad():
-        # Copies: our θ goes on to hold what is evaluated.
+        # Copies, because θ later receives the weights to evaluate.
         linear.weight.copy_(torch.from_numpy(np.ascontiguousarray(layer.weight.T)))
         linear.bias.copy_(torch.from_numpy(layer.bias))
     return linear
 
 
 def _optimizer(recipe: Recipe, parameters: Any) -> torch.optim.Optimizer:
-    """Ours follow PyTorch's forms, so every number means the same."""
+    """PyTorch's optimizer; ours follow its forms, so that every value carries over."""
     lr, optim = recipe.lr, torch.optim
     match recipe.optimizer:
         case opt.Sgd():

@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> None:
     """Compare as `arguments` say.
 
     Raises:
-        UserError: whatever the user can mend.
+        UserError: a mistake that the user can fix.
     """
     if {"-m", "--multirun"} & set(arguments):
         raise UserError("compare runs all of backends=[…] and repeats=… by itself; leave out -m")
@@ -36,7 +36,7 @@ def _job(composed: DictConfig) -> None:
         with Console(stderr=True).status("comparing") as status:
             result = compare(config, overrides, folder, lambda what: status.update(f"{what} …"))
     except UserError as error:
-        fail(str(error))  # leaves by SystemExit, past Hydra's own report
+        fail(str(error))  # SystemExit, which Hydra does not report
     _print(config, result)
 
 
@@ -80,7 +80,7 @@ def _conditions(config: Config, result: Comparison) -> str:
     ]
     pins = blas_pins()
     if pins:
-        parts.append(f"{', '.join(pins)} set: `perceptune info` tells what that costs")
+        parts.append(f"{', '.join(pins)} set: `perceptune info` shows its effect")
     return "; ".join(parts)
 
 

@@ -1,6 +1,6 @@
 """`perceptune evaluate MODEL [MODEL …] [OVERRIDE …]`: scores on a test set, printed and recorded.
 
-Of several models the mean of their probabilities is scored.
+For several models the mean of their probabilities is scored.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> None:
 def _own_data(network: SavedNetwork, overrides: Sequence[str]) -> list[str]:
     """Overrides for the data that the network was trained on, unless other data is named.
 
-    With the split that it was trained with, so that none of its training samples is tested.
+    The split is the network's as well, so that it is not tested on its training samples.
     """
     data = network.metadata.get("data", {})
     own = []
@@ -87,7 +87,7 @@ def _refuse_trained_on(
         if own.get("digest") == digest and own.get("split_seed") != split_seed:
             raise UserError(
                 f"data.split_seed={split_seed} would test {name} on samples that it was trained "
-                f"on; its own is {own.get('split_seed')}"
+                f"on; set data.split_seed={own.get('split_seed')}"
             )
 
 
@@ -120,10 +120,10 @@ def _print(predictions: Predictions, metrics: dict[str, float]) -> None:
     ]
     print_table(["class", "precision", "recall", "F1", "samples"], rows, left=["class"])
     right, total = scores.confusion.trace(), len(predictions.labels)
-    print(f"    accuracy  {scores.accuracy:.4f}, {right:,} of {total:,} right")
+    print(f"    accuracy  {scores.accuracy:.4f}, {right:,} of {total:,} correct")
     print(f"        loss  {scores.loss:.4f}, calibration error {metrics['test/ece']:.4f}")
     pairs = [
         f"{classes[true]} → {classes[guess]} {count}×"
         for true, guess, count in confused_pairs(scores.confusion)[:_PAIRS]
     ]
-    print(f"    mistaken  {', '.join(pairs) or 'nothing'}")
+    print(f"    mistakes  {', '.join(pairs) or 'none'}")

@@ -1,4 +1,4 @@
-"""`perceptune info`: versions, cores, BLAS and its kernel, where data and store are."""
+"""`perceptune info`: versions, cores, BLAS and its kernel, locations of data and store."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ _PACKAGES = ("numpy", "hydra-core", "mlflow", "optuna", "joblib")
 
 
 def main(arguments: list[str]) -> None:
-    """Print it."""
+    """Print a table of them."""
     Parser("perceptune info", description=__doc__).parse_args(arguments)
     from rich.table import Table
 
@@ -56,7 +56,7 @@ def _hardware() -> list[tuple[str, str]]:
 
 
 def _kernel_without(pins: dict[str, str]) -> str:
-    """The kernel that BLAS chooses by itself; it does so once, so this asks a fresh process."""
+    """The kernel that BLAS chooses without `pins`, found in a fresh process: it chooses once."""
     code = "from perceptune.tracking.ownership import blas; print(blas()['kernel'])"
     environment = {key: value for key, value in os.environ.items() if key not in pins}
     answer = subprocess.run(

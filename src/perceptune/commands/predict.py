@@ -24,9 +24,9 @@ def main(arguments: Sequence[str]) -> None:
     parser = Parser("perceptune predict", description=__doc__)
     parser.add_argument("model", help="a run id, a models:/ URI or an .npz file")
     parser.add_argument("input", type=Path, help="a picture, a folder of pictures, .npy or .csv")
-    parser.add_argument("--output", type=Path, help="where to write the table; else it is shown")
+    parser.add_argument("--output", type=Path, help="CSV file to write; standard output by default")
     parser.add_argument("--probabilities", action="store_true", help="a column for each class")
-    parser.add_argument("--store", help="where runs and models are; MLFLOW_TRACKING_URI by default")
+    parser.add_argument("--store", help="URI of the store; MLFLOW_TRACKING_URI by default")
     options = parser.parse_args(list(arguments))
     if not options.input.exists():
         raise UserError(f"no file or folder {options.input}")
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> None:
 def _rows(
     found: pictures.Pictures, probabilities: Array, classes: Sequence[str], *, every_class: bool
 ) -> list[list[Any]]:
-    """A header and a row an image; rows of a table are numbered as Kaggle numbers them."""
+    """A header and a row per image; images of a table are numbered from 1, as Kaggle does."""
     numbered = found.names is None
     header = ["ImageId" if numbered else "file", "Label"]
     if not numbered or every_class:
@@ -66,7 +66,7 @@ def _rows(
 
 
 def _write(rows: list[list[Any]], output: Path | None) -> None:
-    """All or nothing: a file appears only when it is whole."""
+    """Write the table to `output` atomically, or to standard output."""
 
     def put(file: TextIO) -> None:
         csv.writer(file, lineterminator="\n").writerows(rows)
@@ -75,7 +75,7 @@ def _write(rows: list[list[Any]], output: Path | None) -> None:
         try:
             put(sys.stdout)
             sys.stdout.flush()
-        except BrokenPipeError:  # `| head` has seen enough; nothing is left for the exit to flush
+        except BrokenPipeError:  # as by `| head`; keeps the flush at exit from failing again
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     partial = output.with_name(f".{output.name}.{os.getpid()}")

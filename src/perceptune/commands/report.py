@@ -1,6 +1,6 @@
 """`perceptune report [STUDY ...] [--output FOLDER] [--storage STORAGE] [--store URI]`
 
-A page of one study, of several compared, or, without a name, of all finished runs.
+A page on one study, on several compared, or, without a name, on all finished runs.
 """
 
 import os
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optuna_joblib_sweeper.mlflow_runs import sqlite_file
+from optuna_joblib_sweeper.paths import sqlite_file
 from perceptune.reports.page import published
 from perceptune.terminal import Parser, print_table
 from perceptune.tracking.store import default_uri
@@ -46,7 +46,7 @@ def _parse(arguments: Sequence[str]) -> Namespace:
     )
     parser.add_argument("--output", type=Path, help=f"folder of the page ({_FOLDER}/NAME)")
     parser.add_argument("--storage", default=_JOURNAL, help="journal or database of the studies")
-    parser.add_argument("--store", help="MLflow's store")
+    parser.add_argument("--store", help="URI of the MLflow store")
     return parser.parse_args(list(arguments))
 
 
@@ -71,7 +71,7 @@ def _report_studies(parsed: Namespace) -> None:
 
 
 def _stores(named: str | None, result: "SweepResult") -> list[str]:
-    """Stores that may have the study's run: its folder may have been moved since it was made."""
+    """Stores that may have the study's run: its own may have been moved."""
     if named is not None:
         return [named]
     noted = [] if result.tracking_uri is None else [result.tracking_uri]

@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from perceptune.runs.run import Result
 
 
-_PARENT = "tracking.parent="  # the override by which jobs learn the run above them
+_PARENT = "tracking.parent="  # the override that passes the parent run's id to jobs
 
 
 def main(arguments: list[str]) -> None:
     """Train as `arguments` say, once or many times.
 
     Raises:
-        UserError: whatever the user can mend.
+        UserError: a mistake that the user can fix.
     """
     run = app.hydra_app("train", arguments, _job)
     many = {"-m", "--multirun"} & set(arguments)
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> None:
 
 
 class MultirunParent(Callback):
-    """Opens the parent run of a multirun before its jobs, which learn its id by an override.
+    """Opens the parent run of a multirun before its jobs, which get its id as an override.
 
     A study has its own parent, made by the sweeper.
     """
@@ -81,7 +81,7 @@ def _job(composed: "DictConfig") -> Any:
     """One job, called by Hydra, maybe in another process; returns the objective."""
     settings, trial = HydraConfig.get(), current_trial()
     alone = settings.mode is RunMode.RUN
-    # As they were given: what is in them is resolved in the configuration, not here.
+    # Interpolations are resolved in the configuration, not here.
     given: Any = OmegaConf.to_container(settings.overrides.task, resolve=False)
     overrides = [word for word in map(str, given) if not word.startswith(_PARENT)]
     folder = Path(settings.runtime.output_dir)
@@ -95,10 +95,10 @@ def _job(composed: "DictConfig") -> Any:
         result = _train(config, overrides, folder, trial=trial, tags=tags, quiet=not alone)
     except UserError as error:
         if alone:
-            if not hasattr(error, "outcome"):  # refused, not failed on the way
+            if not hasattr(error, "outcome"):  # refused before the training started
                 _remove_records(folder, settings.output_subdir)
-            fail(str(error))  # leaves by SystemExit, past Hydra's own report
-        if not trial:  # of a failed trial the sweeper tells
+            fail(str(error))  # SystemExit, which Hydra does not report
+        if not trial:  # the sweeper reports failed trials
             print(f"{' '.join(overrides)}: {error}", file=sys.stderr, flush=True)
         raise
     if alone:
@@ -126,7 +126,7 @@ def _train(
 def _train_seeds(
     config: Config, overrides: list[str], folder: Path, tags: Mapping[str, str], n_jobs: int | None
 ) -> Any:
-    """Several seeds below a parent of their own; without `n_jobs` below that of the multirun."""
+    """Train several seeds below a new parent run, or without `n_jobs` below the multirun's."""
     from perceptune import seeds
     from perceptune.runs.run import name_of
 
@@ -145,7 +145,7 @@ def _train_seeds(
 
 
 def _objective(config: Config, results: Sequence["Result"]) -> Any:
-    """The means over the results as Hydra's sweeper takes them: one number or a tuple."""
+    """The means over the results in the form of Hydra's sweeper: one number or a tuple."""
     means = [
         fmean(result.metrics.get(name, math.nan) for result in results)
         for name in config.objectives
@@ -158,7 +158,7 @@ def _print_seed(seed: int, result: "Result") -> None:
 
 
 def _remove_records(folder: Path, subfolder: str | None) -> None:
-    """Remove what Hydra has written for a job that never ran, and folders now empty."""
+    """Remove the files that Hydra wrote for a job that never ran, and empty folders."""
     if subfolder:
         shutil.rmtree(folder / subfolder, ignore_errors=True)
     here = Path.cwd()
@@ -167,5 +167,5 @@ def _remove_records(folder: Path, subfolder: str | None) -> None:
             return
         try:
             place.rmdir()
-        except OSError:  # somebody else's files are in it
+        except OSError:  # it holds other files
             return

@@ -1,4 +1,4 @@
-"""`perceptune ui [--port N] [--host ADDRESS --public] [--studies]`: MLflow's UI on the store.
+"""`perceptune ui [--port N] [--host ADDRESS --public] [--studies]`: MLflow's UI for the store.
 
 Only this machine can reach it by default.
 """
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> None:
         _open(f"{url}:{options.port}", options, servers[0])
         while all(server.poll() is None for server in servers):
             time.sleep(0.2)
-        raise UserError("the server has ended by itself")
+        raise UserError("the server exited unexpectedly")
 
 
 def _parse(arguments: Sequence[str]) -> Namespace:
@@ -57,11 +57,11 @@ def _parse(arguments: Sequence[str]) -> Namespace:
     parser.add_argument(
         "--public",
         action="store_true",
-        help="let others in: whoever reaches the port can read, change and delete every run",
+        help="allow other machines: anyone who can connect can read, change and delete every run",
     )
     parser.add_argument("--studies", action="store_true", help="optuna-dashboard at the next port")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
-    parser.add_argument("--experiment", default="perceptune", help="what to open")
+    parser.add_argument("--experiment", default="perceptune", help="experiment to open")
     parser.add_argument("--store", default=os.environ.get("MLFLOW_TRACKING_URI") or default_uri())
     options = parser.parse_args(list(arguments))
     if not 1 <= options.port <= 65_534:
@@ -70,9 +70,9 @@ def _parse(arguments: Sequence[str]) -> Namespace:
         if not options.public:
             raise UserError(
                 f"--host {options.host} would let others read, change and delete every run; "
-                "add --public if that is meant"
+                "add --public to allow it"
             )
-        print(f"warning: whoever reaches {options.host} can change and delete every run")
+        print(f"warning: anyone who can connect to {options.host} can change and delete every run")
     return options
 
 
@@ -103,7 +103,7 @@ def _refuse_used(host: str, port: int) -> None:
 
 @contextmanager
 def _running(commands: Sequence[Sequence[str]]) -> Iterator[list["subprocess.Popen[bytes]"]]:
-    """The servers while the block runs; then they are ended with their own children."""
+    """The servers while the block runs; at its end they and their children are stopped."""
     servers = [
         subprocess.Popen(
             command,
@@ -139,12 +139,12 @@ def _wait(server: "subprocess.Popen[bytes]", url: str) -> None:
     """Return when the server answers.
 
     Raises:
-        UserError: it has ended, or does not answer in time.
+        UserError: it exited, or does not answer in time.
     """
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise UserError("MLflow's server did not start; try it by hand: mlflow ui")
+            raise UserError("MLflow's server did not start; run `mlflow ui` to see why")
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=5):
             return
         time.sleep(0.2)

@@ -20,10 +20,10 @@ REMEDY = "set data.path to such a file"
 
 
 def load(path: Path, *, cache: Path | None = None) -> Dataset:
-    """Read an .npz file: images (n, height, width) uint8 and whole-number labels (n,), twice.
+    """Read an .npz file: images (n, height, width) uint8 and whole-number labels (n,) of each part.
 
     Raises:
-        UserError: no such file, or one without these four arrays in these forms.
+        UserError: no such file, or not these four arrays in these forms.
     """
     path = path.expanduser().absolute()
     mark = fingerprint(path, remedy=f"{FORM}; {REMEDY}")
@@ -32,7 +32,7 @@ def load(path: Path, *, cache: Path | None = None) -> Dataset:
 
 def _decode(path: Path) -> Decoded:
     if not zipfile.is_zipfile(path):
-        raise UserError(f"{path} is not an .npz file, or cut off; {FORM}; {REMEDY}")
+        raise UserError(f"{path} is not an .npz file, or is truncated; {FORM}; {REMEDY}")
     arrays = _arrays(path)
     images, test_images = (_images(path, key, arrays[key]) for key in ("x_train", "x_test"))
     labels, test_labels = (
@@ -68,8 +68,8 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             for key in KEYS:
                 arrays[key] = file[key]
             return arrays
-    # RuntimeError: encrypted, or an unknown compression. MemoryError: a head that claims more than
-    # fits into memory.
+    # RuntimeError: encrypted, or an unknown compression. MemoryError: a header that claims more
+    # than fits into memory.
     except (
         *(OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error),
         *(RuntimeError, MemoryError),
@@ -93,7 +93,7 @@ def _labels(path: Path, key: str, array: np.ndarray, count: int) -> np.ndarray:
     if array.shape != (count,) or not np.issubdtype(array.dtype, np.integer):
         raise UserError(
             f"{path}: {key} has shape {array.shape} and type {array.dtype}, expected ({count},) "
-            f"whole numbers, one an image; {REMEDY}"
+            f"whole numbers, one per image; {REMEDY}"
         )
     if array.min() < 0 or array.max() > 255:
         raise UserError(

@@ -1,8 +1,8 @@
-"""The cache of decoded data sets: each written once, all or nothing, then memory-mapped.
+"""The cache of decoded data sets: each written once, atomically, then memory-mapped.
 
-Knows a source file by its fingerprint only, not its format or its place. Processes that decode at
-the same time wait for one another by a `filelock`, which the operating system frees when a process
-is killed; a file that merely exists would be left behind.
+Knows a source file by its fingerprint only, not by its format or path. Processes that decode at the
+same time wait for one another on a `filelock`, which the operating system frees when a process is
+killed; a lock that is only a file would be left behind.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 def cache_folder(cache: Path | None = None) -> Path:
-    """Choose the given folder, else PERCEPTUNE_CACHE_DIR, else the system's place for caches."""
+    """Choose the given folder, else PERCEPTUNE_CACHE_DIR, else the user's cache directory."""
     chosen = cache or os.environ.get("PERCEPTUNE_CACHE_DIR")
     if not chosen:
         import pooch  # 0.1 s
@@ -52,7 +52,7 @@ def cached(
     cache cannot be written, the arrays stay in memory, with a warning.
 
     Raises:
-        UserError: whatever `decode` raises.
+        UserError: raised by `decode`.
     """
     key = hashlib.sha256("\n".join([f"{FORMAT} {name}", *fingerprints]).encode()).hexdigest()[:32]
     entry = cache_folder(cache) / "decoded" / key
@@ -119,7 +119,7 @@ def _read(entry: Path, origin: str) -> Dataset | None:
     try:
         return replace(_open(entry), origin=origin) if entry.exists() else None
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
-        log.warning("the cache entry %s is damaged and is made again: %s", entry, reason(error))
+        log.warning("the cache entry %s is damaged and is rebuilt: %s", entry, reason(error))
         return None
 
 

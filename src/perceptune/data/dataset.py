@@ -13,7 +13,7 @@ ARRAYS = ("images", "labels", "test_images", "test_labels")
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images and labels as bytes, one flattened image a row.
+    """Images and labels as bytes, one flattened image per row.
 
     Attributes:
         name: The source, such as "mnist".
@@ -23,9 +23,9 @@ class Dataset:
         test_labels: As `labels`, or None.
         shape: (height, width) of an image in pixels.
         classes: The classes' names; a label is an index into them.
-        pixel_max: The largest value that a pixel can have: 255, for the digits 16.
+        pixel_max: The largest value that a pixel can have: 255, or 16 for the digits.
         digest: SHA-256 over the arrays, the same on every machine and from every file format.
-        origin: Where the data came from, to be printed: a file, a folder or a package.
+        origin: The file, folder or package that the data came from, for messages.
     """
 
     name: str

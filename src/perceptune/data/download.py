@@ -1,7 +1,7 @@
 """Downloads: each file from the first mirror that delivers it whole, checked by its SHA-256.
 
 Knows neither the content of the files nor any data set. Processes that download into one folder
-wait for one another by a `filelock`, as in `cache`; tqdm is what pooch draws its progress with.
+wait for one another on a `filelock`, as in `cache`; tqdm draws pooch's progress bar.
 """
 
 import errno
@@ -35,7 +35,7 @@ def fetch(
         hashes: The SHA-256 in hex of every file, by its name.
         mirrors: URLs without the file name at the end, tried in this order.
         folder: Where the files go; made if it does not exist.
-        timeout: Seconds without an answer, or without a byte, after which a mirror is given up.
+        timeout: Seconds without a response, or without a byte, after which a mirror is given up.
 
     Returns:
         The path of every file, by its name.
@@ -142,7 +142,7 @@ def _meter(name: str, timeout: float) -> Any:
         received, started = 0.0, 0.0
 
         def __bool__(self) -> bool:
-            return True  # pooch asks; without a total tqdm has no answer
+            return True  # pooch tests it, and tqdm's own fails without a total
 
         def update(self, n: float | None = 1) -> None:
             """Add `n` bytes; called by pooch."""

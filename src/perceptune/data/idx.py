@@ -29,7 +29,7 @@ CONTENTS: dict[str, tuple[str, tuple[int, ...]]] = {
 
 @dataclass(frozen=True)
 class IdxSet:
-    """A published data set of four IDX files, named and shaped as `CONTENTS` says.
+    """A published data set of four IDX files with the names and shapes in `CONTENTS`.
 
     Attributes:
         name: its key in `sources.SOURCES`.
@@ -78,11 +78,11 @@ def load(
 def read(path: Path, shape: tuple[int, ...], *, remedy: str) -> np.ndarray:
     """Read an IDX file of unsigned bytes, gzipped if its name ends with .gz: `shape` uint8.
 
-    The head is 0, 0, 8 (unsigned byte), the number of axes, then each length as a big-endian
+    The header is 0, 0, 8 (unsigned byte), the number of axes, then each length as a big-endian
     32-bit integer (format described on the MNIST page of LeCun, Cortes and Burges).
 
     Raises:
-        UserError: not IDX, not of this shape, cut off or too long; `remedy` ends the message.
+        UserError: not IDX, not of this shape, truncated or too long; `remedy` ends the message.
     """
     try:
         raw = path.read_bytes()
@@ -207,5 +207,5 @@ FASHION_MNIST = IdxSet(
         "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
         "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
     ),
-    unpacked={},  # not published anywhere: only head, length and labels are checked
+    unpacked={},  # not published anywhere: only header, length and labels are checked
 )

@@ -15,7 +15,7 @@ from perceptune.data.files import reason
 from perceptune.errors import UserError
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-_INK = 0.2  # as a fraction of the darkest stroke; fainter pixels are paper, dust or noise of JPEG
+_INK = 0.2  # as a fraction of the darkest stroke; fainter pixels are paper, dust or JPEG noise
 _BOX = 20 / 28  # MNIST's digits fit a box of 20 × 20 in an image of 28 × 28
 _SMALL = 20  # images below this many pixels, such as 8 × 8, are filled to their edges
 
@@ -37,10 +37,10 @@ def read(path: Path, shape: Sequence[int], pixel_max: int) -> Pictures:
     """Read images of `shape` (height, width) with pixels up to `pixel_max` from `path`.
 
     `path` is a picture of any size, dark on light or light on dark; a folder of pictures, read in
-    the order of their names; an array .npy; or a table .csv without labels.
+    the order of their names; a .npy array; or a .csv table without labels.
 
     Raises:
-        UserError: none of these, or of another shape or range.
+        UserError: none of these, or another shape or range.
     """
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
@@ -56,10 +56,10 @@ def read(path: Path, shape: Sequence[int], pixel_max: int) -> Pictures:
 
 
 def picture(path: Path, shape: Sequence[int], pixel_max: int) -> np.ndarray:
-    """Read a picture in the form of a data set's image, (height · width) uint8.
+    """Read a picture in the form of a data set's image, (height · width,) uint8.
 
     Raises:
-        UserError: no picture, or one of a single colour.
+        UserError: not a picture, or one of a single colour.
     """
     from PIL import Image
 
@@ -70,13 +70,13 @@ def picture(path: Path, shape: Sequence[int], pixel_max: int) -> np.ndarray:
             page = Image.new("RGBA", opaque.size, "white")
             page.alpha_composite(opaque)
             grey = np.asarray(page.convert("L"), np.float32) / 255
-    except Exception as error:  # Pillow's decoders raise nearly anything
-        raise UserError(f"{path} is no picture: {reason(error)[:120]}") from None
+    except Exception as error:  # Pillow's decoders raise almost any exception
+        raise UserError(f"{path} is not a picture: {reason(error)[:120]}") from None
     edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     light = 1 - grey if np.median(edge) > 0.5 else grey  # ink is light, as in MNIST
     light = np.clip(light - np.median(np.minimum(light, 1 - _INK)), 0, None)
     if light.max() < 0.05:
-        raise UserError(f"{path} shows nothing: all of it is one colour")
+        raise UserError(f"{path} is blank: all of it is one colour")
     light /= light.max()
     if grey.shape != tuple(shape):
         light = _fitted(light, shape)
@@ -117,8 +117,8 @@ def _array(path: Path, shape: Sequence[int], pixel_max: int) -> np.ndarray:
     """Read an array of images, (n, height · width) uint8."""
     try:
         array = np.load(path, allow_pickle=False)
-    except Exception as error:  # a damaged header makes NumPy raise nearly anything
-        raise UserError(f"{path} is no array: {reason(error)[:120]}") from None
+    except Exception as error:  # NumPy raises almost any exception for a damaged header
+        raise UserError(f"{path} is not an array: {reason(error)[:120]}") from None
     size = shape[0] * shape[1]
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "uifb":
         raise UserError(f"{path} holds no numbers")

@@ -1,4 +1,4 @@
-"""The data sets by name, the specification of one, and the one function that loads any of them.
+"""Data sets by name, their specification, and the function that loads them.
 
 Knows neither file formats nor the network: each format has a module of its own. A new data set is
 a function here that takes a `DataSpec`, its row in `SOURCES`, and a file in conf/data.
@@ -31,7 +31,7 @@ class DataSpec:
         split_seed: seed of the division into parts, 0 or more.
         standardize: scale pixels to mean 0 and standard deviation 1 instead of to [0, 1].
         dir: folder with the files of a downloadable set; None downloads them.
-        path: file of a set that is one file.
+        path: file of a set in a single file.
 
     Raises:
         RangeError: an unknown name, or a number outside its range.
@@ -56,10 +56,10 @@ def load(spec: DataSpec, *, cache: Path | None = None) -> Dataset:
     Args:
         spec: names the data set and where its files are.
         cache: folder for downloads and decoded arrays; None is PERCEPTUNE_CACHE_DIR, else the
-            operating system's place for caches.
+            user's cache directory.
 
     Raises:
-        UserError: its files are missing, damaged or not what they should be.
+        UserError: its files are missing, damaged or not the expected ones.
     """
     return SOURCES[spec.name](spec, cache)
 
@@ -70,7 +70,7 @@ def digits(spec: DataSpec, cache: Path | None) -> Dataset:
     E. Alpaydin & C. Kaynak 1998, the test part of UCI's "Optical Recognition of Handwritten
     Digits". Decoding takes milliseconds, less than importing scikit-learn or reading a cache.
     """
-    package = find_spec("sklearn")  # finds it without importing it
+    package = find_spec("sklearn")  # does not import it
     homes = (package and package.submodule_search_locations) or []
     for home in map(Path, homes):
         file = home / "datasets" / "data" / "digits.csv.gz"

@@ -1,6 +1,6 @@
 """Training, validation and test parts of a data set: stratified, by a seed, as row numbers.
 
-Copies no image and knows no source: every part points into the set's own arrays.
+Copies no image and knows no source: every part indexes the set's own arrays.
 """
 
 import math
@@ -12,13 +12,13 @@ from perceptune.data.dataset import Dataset
 from perceptune.errors import UserError
 from perceptune.nn.checks import check, check_nonnegative
 
-TEST_FRACTION = 0.2  # of a set that comes without a test part
+TEST_FRACTION = 0.2  # of a set without a test part
 CHUNK = 1024  # rows scaled to float64 at a time: 6 MB for 28 × 28
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some rows of arrays that the parts share.
+    """One part of a data set: row numbers of arrays that all parts have in common.
 
     Attributes:
         images: (n_total, pixels) uint8, the whole array.
@@ -85,7 +85,7 @@ def split(dataset: Dataset, *, validation: float, seed: int) -> Split:
 
 
 def check_validation(validation: float) -> None:
-    """Refuse what is neither a fraction in [0, 1) nor a whole number.
+    """Refuse a size that is neither a fraction in [0, 1) nor a whole number.
 
     Raises:
         RangeError: it is neither.
@@ -152,7 +152,7 @@ def _quotas(sizes: np.ndarray, count: int) -> np.ndarray:
     remainders = count * sizes - quotas * sizes.sum()
     while (missing := count - int(quotas.sum())) > 0:
         spare = quotas < sizes - 1
-        # lexsort sorts by the last key first, so classes with nothing to spare come last.
+        # lexsort's primary key is the last one, so classes with nothing to spare come last.
         order = np.lexsort((-remainders, ~spare))[: min(missing, int(spare.sum()))]
         quotas[order] += 1
         remainders[order] -= sizes.sum()

@@ -1,4 +1,4 @@
-"""Tables of images: Kaggle's CSV, one image a row, `label,pixel0,pixel1,…`, header optional.
+"""Tables of images: Kaggle's CSV, one image per row, `label,pixel0,pixel1,…`, header optional.
 
 Its train.csv has labels, its test.csv has none; both have the same checks and messages. Knows no
 particular data set: images of any square size, and as many classes as the labels need.
@@ -27,7 +27,7 @@ def load(path: Path, *, cache: Path | None = None) -> Dataset:
     """Read a CSV file; labels 0 … max become that many classes, at least two.
 
     Raises:
-        UserError: no such file, or not such a table; names line and column.
+        UserError: no such file, or not such a table; the message names line and column.
     """
     path = path.expanduser().absolute()
     mark = fingerprint(path, remedy="set data.path to a CSV file with label,pixel0,pixel1,…")
@@ -38,7 +38,7 @@ def pixels(path: Path, size: int) -> np.ndarray:
     """Read images without labels, as in Kaggle's test.csv: (n, `size`) uint8.
 
     Raises:
-        UserError: not such a table; names line and column.
+        UserError: not such a table; the message names line and column.
     """
     try:
         line, cells = next(_rows(path), (1, []))

@@ -1,4 +1,4 @@
-"""Figures from plain arrays: one style, colours that everybody can tell apart.
+"""Figures from plain arrays: one style, colours for any colour vision.
 
 Knows neither runs nor networks. Uses matplotlib's figures directly: no global state, no window.
 """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from perceptune.figures.style import drawn
 
-# Okabe & Ito 2008, and dashes besides: curves of equal trainings lie upon each other.
+# Okabe & Ito 2008, and dashes as well, since curves of equal trainings overlap.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#666666")
 _DASHES = ("-", "--", "-.", ":")
 
@@ -20,8 +20,8 @@ def comparison(
 
     Args:
         path: the PNG to write.
-        histories: by the name of a backend each epoch's measurements by metric name.
-        startup_seconds: by the name of a backend the time from nothing to its first epoch.
+        histories: by backend the measurements of each epoch, by metric name.
+        startup_seconds: by backend the time from the start of its process to the first epoch.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -33,7 +33,7 @@ def comparison(
             look = {
                 "color": _COLOURS[index % len(_COLOURS)],
                 "linestyle": _DASHES[index % len(_DASHES)],
-                "linewidth": 3.2 - 0.35 * index,  # those below stay in sight
+                "linewidth": 3.2 - 0.35 * index,  # so that curves below stay visible
                 "marker": "." if len(history) < 40 else "",
                 "label": name,
             }
@@ -49,6 +49,6 @@ def comparison(
 
 
 def clock(history: Sequence[Mapping[str, float]], startup_seconds: float) -> list[float]:
-    """Seconds from nothing to the end of each epoch."""
+    """Seconds from the start of the process to the end of each epoch."""
     lengths = (record["epoch_seconds"] for record in history)
     return list(accumulate(lengths, initial=startup_seconds))[1:]

@@ -13,28 +13,28 @@ from perceptune.nn.layout import Array
 def gallery(
     path: Path, images: Array, captions: Sequence[str], right: Array, *, title: str, columns: int
 ) -> None:
-    """Samples with captions, blue where the prediction is right, orange where it is wrong.
+    """Draw samples with captions, blue where the prediction is right, orange where it is wrong.
 
     Args:
         path: the PNG to write.
-        images: (samples, height, width), dark is 0.
-        captions: one a sample, of one or two lines.
+        images: (samples, height, width), 0 is black.
+        captions: one per sample, of one to three lines.
         right: (samples,) bool.
-        title: what they are.
-        columns: samples a row.
+        title: of the figure.
+        columns: samples per row.
     """
     colours = [BLUE if hit else ORANGE for hit in right]
     _grid(path, images, captions, colours, title=title, columns=columns, signed=False)
 
 
 def tiles(path: Path, weights: Array, captions: Sequence[str], *, title: str) -> None:
-    """First-layer weights as images, one a unit: orange is positive, violet negative, white 0.
+    """Draw first-layer weights, an image per unit: orange is positive, violet negative, white 0.
 
     Args:
         path: the PNG to write.
         weights: (units, height, width).
-        captions: one a unit.
-        title: what they are.
+        captions: one per unit.
+        title: of the figure.
     """
     columns = 8 if len(weights) > 10 else 5
     colours = [GREY] * len(weights)
@@ -51,11 +51,11 @@ def _grid(
     columns: int,
     signed: bool,
 ) -> None:
-    """All images in one pair of axes: thirty times faster than axes for each."""
+    """Draw all images in one pair of axes: thirty times faster than axes for each."""
     rows = max(1, math.ceil(len(images) / columns))
     lines = max((caption.count("\n") + 1 for caption in captions), default=1)
     cell = 1.0 + 0.16 * lines + 0.04
-    # One common scale for weights, without the few that stand out.
+    # One scale for all weights, without outliers.
     limit = float(np.percentile(np.abs(images), 99.5)) or 1.0 if signed and images.size else 1.0
     with drawn(path, width=1.15 * columns + 0.2, height=1.15 * cell * rows + 0.4) as figure:
         axes = figure.add_subplot()

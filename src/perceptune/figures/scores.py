@@ -1,4 +1,4 @@
-"""Figures of how good predictions are."""
+"""Figures of the quality of predictions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def confusion(path: Path, counts: Array, classes: Sequence[str]) -> None:
-    """The confusion matrix; colour is a fraction of the row, so that rare classes show as well.
+    """Draw the confusion matrix, coloured by fraction of the row, so that rare classes show.
 
     Args:
         path: the PNG to write.
@@ -44,7 +44,7 @@ def confusion(path: Path, counts: Array, classes: Sequence[str]) -> None:
 def per_class(
     path: Path, precision: Array, recall: Array, f1: Array, classes: Sequence[str]
 ) -> None:
-    """Precision, recall and F1 of each class as dots; the axis begins near the worst.
+    """Draw precision, recall and F1 of each class as dots; the axis begins near the worst.
 
     Args:
         path: the PNG to write.
@@ -70,7 +70,7 @@ def per_class(
 
 
 def calibration(path: Path, measured: "Calibration") -> None:
-    """The reliability diagram: accuracy against confidence, and how many samples each bin has.
+    """Draw the reliability diagram: accuracy against confidence, and the samples of each bin.
 
     Args:
         path: the PNG to write.
@@ -91,5 +91,5 @@ def calibration(path: Path, measured: "Calibration") -> None:
         below.set(
             xlabel="confidence: probability of the predicted class", ylabel="samples", yscale="log"
         )
-        below.set_ylim(bottom=0.6)  # so that a bar of one sample has a height
+        below.set_ylim(bottom=0.6)  # below 1, so that a bar of one sample is visible
         below.set_xlim(0, 1.01)

@@ -17,13 +17,13 @@ _LOOKS = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (GREY, ":"))
 def race(
     path: Path, courses: Mapping[str, tuple[Array, Array]], *, maximize: bool, label: str
 ) -> None:
-    """Several studies: the best value so far by epochs trained.
+    """Draw the best value so far of several studies, by epochs trained.
 
     Args:
         path: the PNG to write.
-        courses: by name epochs (points,) and best values (points,).
-        maximize: whether more is better.
-        label: what the values are.
+        courses: by study name epochs (points,) and best values (points,).
+        maximize: whether higher is better.
+        label: name of the values.
     """
     with drawn(path, width=8, height=4) as figure:
         axes = figure.add_subplot()
@@ -37,13 +37,13 @@ def race(
 
 
 def scores(path: Path, names: Sequence[str], values: Sequence[Array], label: str) -> None:
-    """One row a configuration: a dot a seed, a bar at the mean.
+    """Draw one row per configuration: a dot per seed, a bar at the mean.
 
     Args:
         path: the PNG to write.
         names: of the configurations, from top to bottom.
-        values: for each (seeds,).
-        label: what they are.
+        values: (seeds,) for each configuration.
+        label: name of the values.
     """
     with drawn(path, width=8, height=0.42 * len(names) + 1.3) as figure:
         axes = figure.add_subplot()
@@ -57,9 +57,9 @@ def scores(path: Path, names: Sequence[str], values: Sequence[Array], label: str
 
 
 def _window(courses: Sequence[Array], maximize: bool) -> tuple[float, float]:
-    """An axis that shows the better half and the end of each course well.
+    """The limits of an axis that shows the better half and the end of each course well.
 
-    A few hopeless trials at the start must not flatten the rest.
+    A few poor trials at the start must not flatten the rest.
     """
     sign = 1 if maximize else -1
     signed = sign * np.concatenate(courses)

@@ -1,4 +1,4 @@
-"""The style that all figures share: size of type, colours, and how a file is written."""
+"""The style of all figures: font sizes, colours, and how a file is written."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe & Ito 2008, "Color Universal Design": told apart with any colour vision.
+# Okabe & Ito 2008, "Color Universal Design": distinguishable with any colour vision.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 _STYLE: Any = {  # matplotlib's type for it lists every setting there is
     "font.size": 11,
@@ -27,7 +27,7 @@ def drawn(path: Path, width: float, height: float) -> Iterator["Figure"]:
     from matplotlib import style
     from matplotlib.figure import Figure
 
-    # From the defaults, so that figures look alike whatever another library has set.
+    # From the defaults, so that figures look the same whatever another library has set.
     with style.context(["default", _STYLE]):
         figure = Figure(figsize=(width, height), layout="constrained", dpi=110)
         yield figure

@@ -1,4 +1,4 @@
-"""Figures of how a training went; knows only measurements by epoch, and activations."""
+"""Figures of a training; knows only measurements by epoch, and activations."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,11 +20,11 @@ _PARTS = (("train", "training", ORANGE), ("val", "validation", BLUE))
 
 
 def curves(path: Path, history: Sequence[Mapping[str, float]], best: int) -> None:
-    """Loss and accuracy by epoch, side by side, with the epoch whose weights were kept.
+    """Draw loss and accuracy by epoch, side by side, with the epoch whose weights were kept.
 
     Args:
         path: the PNG to write.
-        history: for each epoch measured its number, `epoch`, and values by metric name.
+        history: for each measured epoch its number, `epoch`, and values by metric name.
         best: the epoch to mark.
     """
     epochs = [record["epoch"] for record in history]
@@ -38,11 +38,11 @@ def curves(path: Path, history: Sequence[Mapping[str, float]], best: int) -> Non
 
 
 def seeds(path: Path, histories: Sequence[Sequence[Mapping[str, float]]]) -> None:
-    """Loss and accuracy by epoch of several seeds: each, and their mean ± standard deviation.
+    """Draw loss and accuracy by epoch of each seed, and their mean ± standard deviation.
 
     Args:
         path: the PNG to write.
-        histories: for each seed what `curves` takes; means end with the shortest.
+        histories: a history per seed, as for `curves`; means end with the shortest.
     """
     epochs = [record["epoch"] for record in min(histories, key=len)]
     with _by_epoch(path, f", {len(histories)} seeds, mean ± sd") as panels:
@@ -51,7 +51,7 @@ def seeds(path: Path, histories: Sequence[Sequence[Mapping[str, float]]]) -> Non
                 for own in histories:
                     values = [record[name] for record in own]
                     axes.plot([r["epoch"] for r in own], values, color=colour, alpha=0.3, lw=0.7)
-                rows = zip(*histories, strict=False)  # one an epoch, until the first has ended
+                rows = zip(*histories, strict=False)  # one per epoch, until the shortest ends
                 spreads = [Spread.of([record[name] for record in row]) for row in rows]
                 mean, sd = np.array([(spread.mean, spread.sd) for spread in spreads]).T
                 axes.plot(epochs, mean, color=colour, label=f"{label}, mean")
@@ -59,12 +59,12 @@ def seeds(path: Path, histories: Sequence[Sequence[Mapping[str, float]]]) -> Non
 
 
 def activations(path: Path, before: Sequence[Array], after: Sequence[Array]) -> None:
-    """Histograms of the hidden activations on one batch, a panel a layer, at start and end.
+    """Draw histograms of hidden activations on one batch, a panel per layer, at start and end.
 
     Args:
         path: the PNG to write.
-        before: for each hidden layer its activations (samples, units) with the first weights.
-        after: the same with the last.
+        before: activations (samples, units) of each hidden layer with the initial weights.
+        after: the same with the last weights.
     """
     with drawn(path, width=max(4.5, min(3.2 * len(after), 12)), height=3.4) as figure:
         for number, pair in enumerate(zip(before, after, strict=True), start=1):

@@ -31,7 +31,7 @@ class Sigmoid:
 
     def forward(self, z: Array, out: Array, derivative: Array | None = None) -> None:
         """See `Activation`."""
-        # The same as (1 + tanh(z/2)) / 2, which cannot overflow.
+        # Computed as (1 + tanh(z/2)) / 2, which cannot overflow.
         np.multiply(z, 0.5, out=out)
         np.tanh(out, out=out)
         out += 1
@@ -63,7 +63,7 @@ class Relu:
             np.maximum(z, 0, out=out)
         else:
             np.greater(z, 0, out=derivative)
-            np.multiply(z, derivative, out=out)  # half the time of a maximum
+            np.multiply(z, derivative, out=out)  # twice as fast as np.maximum
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""Files of networks and of trainings between two epochs: one .npz each, never a pickle.
+"""Files of networks and of training states: one .npz each, never a pickle.
 
-A file is arrays by name plus `meta`, a JSON text that also lists their names. It is written under
-another name and then renamed, so that a reader finds the old file or the new one, never a part.
-Knows nothing of the metadata that others put into it.
+A file holds arrays by name plus `meta`, a JSON string that also lists their names. It is written
+under a temporary name and then renamed, so that readers never see a partial file. Knows nothing of
+the metadata that others put into it.
 """
 
 import json
@@ -22,11 +22,11 @@ from perceptune.nn.state import TrainingState
 _META = "meta"
 _NAMES = "arrays"  # within meta
 _NETWORK = "perceptune network 1"
-_TRAINING = "perceptune training 2"  # raise it when what a training needs to continue changes
+_TRAINING = "perceptune training 2"  # raise it when the contents of a checkpoint change
 
 
 def save(path: Path, arrays: dict[str, Array], meta: dict[str, Any]) -> None:
-    """Write `arrays` and `meta` to `path`, all or nothing.
+    """Write `arrays`, of any shape, and `meta` to `path` atomically.
 
     Raises:
         OSError: the file cannot be written.
@@ -49,22 +49,22 @@ def load(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it is damaged, or no file of `save`.
+        ValueError: it is damaged, or was not written by `save`.
     """
     try:
-        # Opened here because NumPy leaves a file open that turns out to be no archive.
+        # Opened here because NumPy never closes a file that is not an archive.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         meta = json.loads(str(arrays.pop(_META)))
     except FileNotFoundError:
         raise
-    except Exception as error:  # one flipped byte makes zipfile raise nearly anything
-        raise ValueError(f"{path} is damaged, or not a file of Perceptune") from error
+    except Exception as error:  # zipfile raises almost any exception for a corrupt file
+        raise ValueError(f"{path} is damaged, or not a Perceptune file") from error
     # A wrong length in the archive's directory hides arrays without an error, and NumPy returns
-    # entries that are no arrays as bytes.
+    # entries that are not arrays as bytes.
     whole = isinstance(meta, dict) and meta.pop(_NAMES, None) == sorted(arrays)
     if not whole or any(isinstance(array, bytes) for array in arrays.values()):
-        raise ValueError(f"{path} is no file of Perceptune")
+        raise ValueError(f"{path} is not a Perceptune file")
     return arrays, meta
 
 
@@ -75,7 +75,7 @@ class SavedNetwork:
     Attributes:
         network: without dropout.
         theta: (size,) its parameters.
-        metadata: what the writer of the file added.
+        metadata: added by the writer of the file.
     """
 
     network: Network
@@ -86,7 +86,7 @@ class SavedNetwork:
 def save_network(path: Path, network: Network, theta: Array, metadata: dict[str, Any]) -> None:
     """Write the weights and biases of `theta` (size,) by layer, and the network's shape.
 
-    `metadata` must be JSON.
+    `metadata` must be JSON-serializable.
 
     Raises:
         OSError: the file cannot be written.
@@ -115,7 +115,7 @@ def load_network(path: Path) -> SavedNetwork:
     """
     arrays, meta = load(path)
     if meta.get("format") != _NETWORK:
-        raise ValueError(f"{path} holds no network of Perceptune")
+        raise ValueError(f"{path} does not hold a Perceptune network")
     try:
         network = _network(meta["network"], arrays["weight_1"].dtype)
         return SavedNetwork(network, _parameters(network, arrays), _metadata(meta))
@@ -152,7 +152,7 @@ def _parameters(network: Network, arrays: dict[str, Array]) -> Array:
 def save_training(
     path: Path, state: TrainingState, arrays: dict[str, Array], metadata: dict[str, Any]
 ) -> None:
-    """Write all of `state`, further `arrays` of any shape, and `metadata`, which must be JSON.
+    """Write `state`, further `arrays` of any shape, and JSON-serializable `metadata`.
 
     Raises:
         OSError: the file cannot be written.
@@ -177,12 +177,12 @@ def load_training(path: Path) -> tuple[TrainingState, dict[str, Array], dict[str
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: it is damaged, no checkpoint, or written by a version with another format.
+        ValueError: it is damaged, not a checkpoint, or in the format of another version.
     """
     arrays, meta = load(path)
     found = str(meta.get("format"))
     if not found.startswith("perceptune training "):
-        raise ValueError(f"{path} is no checkpoint of a training")
+        raise ValueError(f"{path} is not a training checkpoint")
     if found != _TRAINING:
         raise ValueError(
             f"{path} has the format {found!r}, this version reads {_TRAINING!r}; resume with the "

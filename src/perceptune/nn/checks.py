@@ -1,6 +1,6 @@
-"""Range checks of the values that describe a training: one error class, one function a range.
+"""Range checks of the values that describe a training: one error class, one function per range.
 
-Knows no key of a configuration: a field is called by its own name.
+Knows no key of a configuration: an error names the field alone.
 """
 
 import math
@@ -15,9 +15,9 @@ class RangeError(ValueError):
     perceptune.nn.checks.RangeError: momentum must be in [0, 1), got 1.5
 
     Attributes:
-        field: its name in the class that was to be made.
+        field: its name in its dataclass.
         rule: the range in words, such as "in [0, 1)".
-        value: what was given.
+        value: the refused value.
     """
 
     def __init__(self, field: str, rule: str, value: object) -> None:
@@ -39,7 +39,7 @@ def check(holds: bool, field: str, rule: str, value: object) -> None:
 
 
 def check_positive(**fields: float) -> None:
-    """Refuse what is not above 0 and finite.
+    """Refuse fields that are not above 0 and finite.
 
     Raises:
         RangeError: names the first such field.
@@ -48,7 +48,7 @@ def check_positive(**fields: float) -> None:
 
 
 def check_nonnegative(**fields: float) -> None:
-    """Refuse what is below 0 or not finite.
+    """Refuse fields that are below 0 or not finite.
 
     Raises:
         RangeError: names the first such field.
@@ -57,7 +57,7 @@ def check_nonnegative(**fields: float) -> None:
 
 
 def check_count(**fields: int) -> None:
-    """Refuse what is below 1.
+    """Refuse fields below 1.
 
     Raises:
         RangeError: names the first such field.
@@ -66,7 +66,7 @@ def check_count(**fields: int) -> None:
 
 
 def check_fraction(**fields: float) -> None:
-    """Refuse what is outside [0, 1].
+    """Refuse fields outside [0, 1].
 
     Raises:
         RangeError: names the first such field.
@@ -75,7 +75,7 @@ def check_fraction(**fields: float) -> None:
 
 
 def check_below_one(**fields: float) -> None:
-    """Refuse what is outside [0, 1), such as a decay rate or a dropout rate of 1.
+    """Refuse fields outside [0, 1), such as a decay rate or a dropout rate of 1.
 
     Raises:
         RangeError: names the first such field.

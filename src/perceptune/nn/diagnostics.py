@@ -21,7 +21,7 @@ class LayerState:
 
     Attributes:
         gradient_norm, weight_norm: Euclidean norms of ∂L/∂W and W, biases included.
-        update_ratio: ‖ΔW‖ / ‖W‖ of the step that the optimizer would make; usual is about 1e-3.
+        update_ratio: ‖ΔW‖ / ‖W‖ of the step that the optimizer would make; usual: about 1e-3.
         dead: fraction of units whose activation is flat for every sample, so that their weights
             cannot learn; None for the output layer.
         saturated: fraction of all activations that are flat; None for the output layer.
@@ -91,7 +91,7 @@ def activations(network: Network, theta: Array, images: Array) -> list[Array]:
 
 
 def without_dropout(network: Network) -> Network:
-    """Make the same network without dropout and with working memory of its own."""
+    """Make the same network without dropout and with a workspace of its own."""
     return Network(
         network.widths,
         network.activation,

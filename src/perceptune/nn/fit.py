@@ -23,7 +23,7 @@ class Epoch:
     """The measurements of one epoch.
 
     Attributes:
-        number: epochs finished, from 1.
+        number: the epoch's number, from 1.
         train_loss, train_accuracy: means over the epoch, each batch measured just before its own
             step and with dropout; the loss is without penalties.
         val_loss, val_accuracy: after the epoch; None without a validation part.
@@ -56,8 +56,8 @@ def fit(
 ) -> Iterator[Epoch]:
     """Train from `state` on, changing it in place, until `recipe.epochs` epochs are finished.
 
-    Between two records `state` is complete: it may be saved, and a `fit` that starts from what was
-    saved ends with the same bits.
+    Between two records `state` can be saved; a `fit` that starts from the saved state is
+    bit-identical to an uninterrupted one.
     """
     trainer = Trainer(network, state, recipe, train)
     while state.epoch < recipe.epochs:
@@ -88,7 +88,7 @@ def evaluate(
 ) -> tuple[float, float]:
     """Compute mean cross-entropy and accuracy of `theta` (size,) on all of `samples`.
 
-    Memory is needed for `chunk` samples at a time.
+    `chunk` samples are evaluated at a time, to bound memory.
     """
     layers = network.layout.layers(theta)
     table = target_table(network.widths[-1], dtype=network.dtype)

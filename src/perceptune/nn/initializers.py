@@ -113,7 +113,7 @@ class Orthogonal:
         """See `Initializer`."""
         tall = rng.normal(size=(max(inputs, outputs), min(inputs, outputs)))
         q, r = np.linalg.qr(tall)
-        # QR leaves each column's sign to the algorithm; with this Q is uniform.
+        # QR fixes the columns' signs arbitrarily; this makes Q uniformly distributed.
         q *= np.sign(np.diag(r))
         return self.gain * (q if inputs >= outputs else q.T)
 

@@ -1,4 +1,4 @@
-"""Softmax and cross-entropy as one function, stable and with its gradient.
+"""Softmax and cross-entropy as one function, numerically stable, with its gradient.
 
 Knows logits and target distributions only, not the network that computes them.
 """

@@ -1,7 +1,7 @@
 """The multilayer perceptron: forward pass, loss, and the gradient by the chain rule.
 
-Parameters come from outside as views of θ (`layout`), so the network itself holds only its shape
-and its working memory. Knows neither optimizers nor epochs.
+Parameters are passed in as views of θ (`layout`); the network itself holds only its shape and its
+workspace. Knows neither optimizers nor epochs.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ _DTYPES = ("float32", "float64")
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """A network without what its data decides: numbers of inputs and classes, scaling of pixels.
+    """A network's architecture; the data adds numbers of inputs and classes, and pixel scaling.
 
     Attributes:
         hidden: units of each hidden layer, input side first; an empty list makes softmax
@@ -182,7 +182,7 @@ class Network:
     def probabilities(self, theta: Array, images: Array, chunk: int = 1000) -> Array:
         """Compute class probabilities (samples, classes) of `images` (samples, inputs).
 
-        `theta` is (size,). Memory is needed for `chunk` samples at a time.
+        `theta` is (size,). `chunk` samples are computed at a time, to bound memory.
         """
         layers = self.layout.layers(theta)
         result = np.empty((len(images), self.widths[-1]), self.dtype)

@@ -1,7 +1,7 @@
 """Optimizers: each moves one flat parameter vector, in place.
 
-An optimizer is a frozen value. Its state between steps is explicit: a dict of arrays, which a
-checkpoint saves as they are. None of them knows about layers, losses or schedules. A new one is a
+An optimizer is a frozen value. Its state between steps is explicit: a dict of arrays, saved as
+they are in a checkpoint. None of them knows about layers, losses or schedules. A new one is a
 class here, its row in `OPTIMIZERS` and a file in conf/optimizer with its learning rate and fields.
 """
 
@@ -35,7 +35,7 @@ class Optimizer(Protocol):
 
 @dataclass(frozen=True)
 class Sgd:
-    """Gradient descent; stochastic, when the gradient is that of a batch.
+    """Gradient descent, stochastic if the gradient is that of a batch.
 
     θ ← θ - lr · g
     """
@@ -57,7 +57,7 @@ class Momentum:
     u ← μu + g
     θ ← θ - lr · u
 
-    Keras takes lr into u; the two differ when lr changes. Usual: μ = 0.9.
+    Keras folds lr into u; the two differ when lr changes. Usual: μ = 0.9.
 
     Raises:
         RangeError: momentum outside [0, 1).
@@ -217,8 +217,8 @@ class Adam:
 
     def step(self, params: Array, gradient: Array, state: State, lr: float) -> None:
         """See `Optimizer`."""
-        # The state keeps m/(1-β₁) and v/(1-β₂): two loops fewer over all parameters. These factors
-        # and the bias correction go into two numbers of the whole step, `rate` and `eps`.
+        # The state keeps m/(1-β₁) and v/(1-β₂): two passes fewer over the parameters. These factors
+        # and the bias correction are folded into two scalars, `rate` and `eps`.
         state["steps"] += 1
         steps = int(state["steps"][0])
         first_scale = (1 - self.beta1) / (1 - self.beta1**steps)
@@ -226,9 +226,9 @@ class Adam:
         rate, eps = lr * first_scale / root_scale, self.eps / root_scale
         first, second = state["first_moment"], state["second_moment"]
         if steps % _STEPS_BETWEEN_FLUSHES == 0:
-            # First moments decay towards 0 for weights whose pixels are nearly always 0. On the way
-            # they become denormal numbers, which are slow to compute with: 6 % of them, as after
-            # two epochs on MNIST, make a step take 177 µs instead of 152.
+            # First moments decay towards 0 for weights whose pixels are nearly always 0, and become
+            # denormal numbers, which are slow: 6 % of them, as after two epochs on MNIST, make a
+            # step take 177 µs instead of 152.
             first[np.abs(first) < _NEGLIGIBLE] = 0
         first *= self.beta1
         first += gradient

@@ -22,7 +22,7 @@ class Recipe:
         lr: learning rate, which `schedule` multiplies.
         schedule: the factor of `lr` over the training.
         epochs: passes over the data.
-        batch_size: samples a step; None means all of them.
+        batch_size: samples per step; None means all of them.
         metrics_every: epochs between two records; the last epoch always has one.
         l1, l2: strengths of the penalties on weights.
         weight_decay: decoupled decay of weights, not of biases: each step takes the fraction
@@ -34,7 +34,7 @@ class Recipe:
         ema: decay rate of the running average of θ that is evaluated in place of θ.
 
     Raises:
-        RangeError: a number outside its range, or weight decay twice.
+        RangeError: a number outside its range, or two weight decays at once.
     """
 
     optimizer: Optimizer

@@ -43,7 +43,7 @@ def clip_norm(gradient: Array, limit: float) -> None:
     square = float(np.vdot(gradient, gradient))
     norm = math.sqrt(square)
     if math.isinf(square) and math.isfinite(largest := float(np.abs(gradient).max())):
-        # Squares above 3.4e38 leave float32: take them of the gradient scaled down.
+        # Squares above 3.4e38 overflow float32: take the norm of the scaled-down gradient.
         norm = largest * float(np.linalg.norm(gradient / largest))
     if norm > limit:
         gradient *= limit / norm

@@ -33,7 +33,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class Step:
-    """Multiply by `gamma` after every `every` epochs. Usual: 0.1 after a third of the training.
+    """Multiply by `gamma` every `every` epochs. Usual: 0.1 after each third of the training.
 
     >>> [Step(10, 0.5).factor(epoch / 30, epoch) for epoch in (0, 9.9, 10, 20)]
     [1.0, 1.0, 0.5, 0.25]

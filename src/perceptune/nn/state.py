@@ -1,4 +1,4 @@
-"""The state of a training: all that changes from step to step, as one value that can be saved."""
+"""The state of a training: everything that changes from step to step, as one value to be saved."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from perceptune.nn.recipe import Recipe
 
 @dataclass
 class TrainingState:
-    """The state of a training: with it a resumed training continues bit for bit.
+    """The state of a training; a training resumed from it continues bit for bit.
 
     Attributes:
         theta: (size,) parameters.

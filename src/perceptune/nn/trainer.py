@@ -1,4 +1,4 @@
-"""One epoch of training: batch by batch from pixels to a gradient, and from it to new parameters.
+"""One epoch of training: for each batch from pixels to the gradient to new parameters.
 
 Knows nothing of validation, of records, or of the number of epochs to come.
 """
@@ -17,9 +17,9 @@ from perceptune.nn.recipe import Recipe
 from perceptune.nn.regularizers import add_penalty, clip_norm, decay, limit_unit_norms
 from perceptune.nn.state import TrainingState
 
-# Samples that go through the network at once. A larger batch goes in micro-batches that stay in
-# cache, and their gradients add up: a full batch of MNIST takes 0.08 s this way and 0.14 s at once
-# (10 hidden units).
+# Samples that go through the network at once. A larger batch is split into micro-batches that fit
+# in cache, and their gradients are summed: a full batch of MNIST takes 0.08 s this way and 0.14 s
+# at once (10 hidden units).
 MICRO_BATCH = 512
 
 
@@ -41,10 +41,13 @@ class Samples(Protocol):
 
 @dataclass
 class Trainer:
-    """The views and constants of one training, made once so that no step makes them.
+    """The views and constants of one training, made once instead of in every step.
 
     Attributes:
-        network, state, recipe, train: what is trained, changed in place, how, and on what.
+        network: the network to train.
+        state: its parameters and the optimizer's state, changed in place.
+        recipe: the hyperparameters.
+        train: the training samples.
         lr: learning rate of the last step.
     """
 
@@ -59,8 +62,8 @@ class Trainer:
         self.gradient = np.empty_like(self.state.theta)
         self.layers: list[Layer] = network.layout.layers(self.state.theta)
         self.gradients: list[Layer] = network.layout.layers(self.gradient)
-        # Pages of these that are never written cost no memory: only micro-batches after the first
-        # write to the one, and only penalties to the other.
+        # Pages never written cost no memory: micro_gradient is only written by micro-batches after
+        # the first, scratch only by penalties.
         self.micro_gradient = np.empty_like(self.gradient)
         self.micro_gradients = network.layout.layers(self.micro_gradient)
         self.scratch = network.layout.layers(np.empty_like(self.gradient))
@@ -69,7 +72,7 @@ class Trainer:
         self.labels = train.labels[train.rows].astype(np.intp)
         self.batch_size = min(recipe.batch_size or len(train.rows), len(train.rows))
         self.steps = math.ceil(len(train.rows) / self.batch_size)
-        # For plain SGD the gradient is computed times lr: one loop fewer over θ.
+        # For plain SGD lr is folded into the gradient: one pass fewer over θ.
         plain = not (recipe.l1 or recipe.l2 or recipe.clip_norm)
         self.lr_in_gradient = plain and isinstance(recipe.optimizer, Sgd)
 
@@ -138,7 +141,8 @@ class Trainer:
     def _update_average(self, average: Array, step: int) -> None:
         """Move `average` (size,) towards θ.
 
-        Early steps use a smaller decay rate, (1 + step) / (10 + step), so that the start fades.
+        Early steps use a smaller decay rate, (1 + step) / (10 + step), so that the initial weights
+        fade quickly.
         """
         keep = min(self.recipe.ema, (1 + step) / (10 + step))
         np.subtract(self.state.theta, average, out=self.gradient)

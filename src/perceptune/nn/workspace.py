@@ -1,4 +1,4 @@
-"""Working memory of a network: the arrays of one batch, allocated once and reused by every step.
+"""Workspace of a network: the arrays of one batch, allocated once and reused by every step.
 
 Knows their shapes only; `network` fills them.
 """
@@ -12,15 +12,15 @@ class Workspace:
     """Buffers for up to `batch` samples of a network with the given widths.
 
     Attributes:
-        pixels: (batch, inputs) uint8, samples as they were stored.
-        inputs: the input of each layer, (batch, width + 1); the last column stays 1, to be
-            multiplied by the bias, the last row of the layer's matrix.
+        pixels: (batch, inputs) uint8, samples as stored.
+        inputs: the input of each layer, (batch, width + 1); the last column stays 1 and meets the
+            bias, the last row of the layer's matrix.
         outputs: the same arrays without that column, (batch, width): samples, then activations.
         z: the pre-activations of each layer, (batch, width); the last are the logits.
         derivatives: the activation's derivative in each hidden layer, (batch, width).
-        masks: dropout's factors of the inputs and of each hidden layer, (batch, width).
+        masks: dropout masks of the inputs and of each hidden layer, (batch, width).
         targets: (batch, classes), target distributions.
-        predicted, hits: (batch,), predicted classes, and which of them are right.
+        predicted, hits: (batch,), predicted classes, and which of them are correct.
         column: (batch, 1), scratch of the softmax.
     """
 
@@ -30,7 +30,7 @@ class Workspace:
         self.inputs = [np.ones((batch, width + 1), dtype) for width in widths[:-1]]
         self.z = [np.empty((batch, width), dtype) for width in widths[1:]]
         self.derivatives = [np.empty((batch, width), dtype) for width in widths[1:-1]]
-        # Pages that are never written cost no memory: these, when there is no dropout.
+        # Without dropout these are never written, and then cost no memory.
         self.masks = [np.empty((batch, width), dtype) for width in widths[:-1]]
         self.targets = np.empty((batch, widths[-1]), dtype)
         self.predicted = np.empty(batch, np.intp)

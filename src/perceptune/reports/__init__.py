@@ -1,1 +1,1 @@
-"""Pages made from the stores: what a study found, what finished runs scored; trains nothing."""
+"""Pages on the findings of studies and the scores of finished runs; trains nothing."""

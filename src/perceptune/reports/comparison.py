@@ -1,4 +1,4 @@
-"""Several studies beside each other: what each found for the epochs that it trained."""
+"""The comparison of several studies: the best value of each, and the epochs that it took."""
 
 from collections.abc import Sequence
 
@@ -28,9 +28,9 @@ def write(page: Page, studies: Sequence[TrackedStudy]) -> None:
     if len({result.space for result in results}) > 1:
         page.add("Their search spaces differ, so the comparison is one of spaces as well.")
     page.add(
-        "Epochs are those that were trained, saved is the fraction that pruning spared. The best "
-        "value is the maximum over many trials and so biased upwards by luck; the test accuracy is "
-        "not, but it is of one seed."
+        "Epochs are those that were trained; saved is the fraction that pruning saved. The best "
+        "value is selected from many trials and so optimistically biased; the test accuracy is "
+        "not, but it is that of one seed."
     )
     path = page.figure("race", f"Best {label} by epochs trained")
     courses = {result.name: course(result) for result in results}
@@ -39,10 +39,10 @@ def write(page: Page, studies: Sequence[TrackedStudy]) -> None:
 
 
 def course(result: SweepResult) -> tuple[Array, Array]:
-    """Epochs trained as each trial ended, from the first complete one on, and the best value then.
+    """The epochs trained by the end of each trial, and the best value so far.
 
     Returns:
-        Both (trials,).
+        Both (trials,), in the order of the trials' ends, from the first complete one on.
     """
     done = sorted(
         (trial for trial in result.of("complete", "pruned") if trial.ended),
@@ -57,10 +57,10 @@ def course(result: SweepResult) -> tuple[Array, Array]:
 
 
 def refuse_unlike(results: Sequence[SweepResult]) -> None:
-    """Only studies with one and the same objective can be compared.
+    """Refuse studies that do not have one and the same objective.
 
     Raises:
-        UserError: they have another, or several, or no complete trial.
+        UserError: their objectives differ or are several, or one has no complete trial.
     """
     first = results[0]
     for result in results:

@@ -1,6 +1,6 @@
-"""Perceptune's part in reading a study: epochs that pruning saved, and sentences on parameters.
+"""Findings of a study: epochs that pruning saved, and sentences on its parameters.
 
-Which trial won, and which parameter mattered how much, is the sweeper's to say.
+Winners and importances are the sweeper's.
 """
 
 import statistics
@@ -15,9 +15,9 @@ from perceptune.tracking import reading
 if TYPE_CHECKING:
     from optuna_joblib_sweeper.result import Importance, SweptParameter
 
-_ENOUGH = 5  # complete trials a parameter, above which an importance is more than a hint
+_ENOUGH = 5  # complete trials per parameter below which importances are only a hint
 _BEST = 4  # the best quarter
-_MINOR = 0.05  # fractions below it are named together
+_MINOR = 0.05  # fractions below it are listed without numbers
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Epochs:
 
     Attributes:
         trained: epochs of all finished trials.
-        unpruned: what they would have been if no trial had been pruned.
+        unpruned: epochs of the same trials without pruning.
     """
 
     trained: int
@@ -39,16 +39,19 @@ class Epochs:
 
 
 def planned_epochs(result: SweepResult, trial: TrialResult) -> int | None:
-    """Epochs that a trial has without pruning; None if the study does not set them."""
+    """Epochs of a trial without pruning; None if the study does not set them."""
     fixed = (result.config.get("train") or {}).get("epochs")
     epochs = trial.params.get("train.epochs", fixed)
     return epochs if isinstance(epochs, int) else None
 
 
 def trained_epochs(study: TrackedStudy, trial: TrialResult) -> int | None:
-    """Epochs that a trial trained; None if neither its reports nor its run tell.
+    """Epochs that a trial trained; None if unknown.
 
     With several objectives trials report nothing, so the run's history is read.
+
+    Raises:
+        StoreError: the store cannot be read.
     """
     if trial.reports:
         return max(trial.reports)
@@ -58,7 +61,7 @@ def trained_epochs(study: TrackedStudy, trial: TrialResult) -> int | None:
 
 
 def count_epochs(study: TrackedStudy) -> Epochs | None:
-    """Epochs trained and saved; None if that of a complete or pruned trial is not known."""
+    """Epochs of all trials; None if those of a complete or pruned one are unknown."""
     trained = unpruned = 0
     for trial in study.result.of("complete", "pruned"):
         epochs = trained_epochs(study, trial)
@@ -86,7 +89,7 @@ def words_on(parameter: "SweptParameter", result: SweepResult) -> str:
 
 def _medians(name: str, trials: Sequence[TrialResult], maximize: bool) -> str:
     groups: dict[str, list[float]] = {}
-    for trial in trials:  # a choice may be a list, which is no key
+    for trial in trials:  # a choice may be a list, which is not hashable
         groups.setdefault(str(trial.params[name]), []).append(trial.values[0])
     medians = {choice: statistics.median(values) for choice, values in groups.items()}
     order = sorted(medians, key=medians.__getitem__, reverse=maximize)
@@ -95,16 +98,16 @@ def _medians(name: str, trials: Sequence[TrialResult], maximize: bool) -> str:
 
 
 def lesson(found: Sequence["Importance"], complete: int) -> str:
-    """The importances in a sentence."""
+    """The importances as a sentence."""
     if not found:
-        return "Too few complete trials, or too equal ones, to say which parameter mattered."
+        return "Too few complete trials, or too similar ones, to say which parameter mattered."
     first, *others = found
     text = f"Over {complete} complete trials `{first.name}` matters most: "
-    text += f"{first.fraction:.0%} of what the parameters explain one by one"
+    text += f"{first.fraction:.0%} of the variance that single parameters explain"
     if others:
         text += f", then `{others[0].name}` with {others[0].fraction:.0%}"
     minor = [f"`{one.name}`" for one in found if one.fraction < _MINOR]
     if minor:
         text += f". Below {_MINOR:.0%}: {', '.join(minor)}"
     few = complete < _ENOUGH * len(found)
-    return text + (". So few trials give hints, not proof." if few else ".")
+    return text + (". With so few trials this is only a hint." if few else ".")

@@ -10,7 +10,7 @@ from pathlib import Path
 from perceptune.errors import UserError
 from perceptune.evaluation import Spread
 
-_NAME = "README.md"  # shown by whatever shows a folder
+_NAME = "README.md"  # code hosts render it as the page of a folder
 _MARK = re.compile(r"<!-- made by perceptune report; its files: (.*) -->\n?")
 
 
@@ -18,28 +18,28 @@ class Page:
     """Text that grows from top to bottom, and the files beside it in `folder`."""
 
     def __init__(self, folder: Path) -> None:
-        """An empty page; whoever adds a file puts it into `folder` first."""
+        """Start an empty page; callers write its files to `folder`."""
         self.folder = folder
         self._parts: list[str] = []
 
     def add(self, *paragraphs: str) -> None:
-        """Put paragraphs, headings or tables at the end."""
+        """Append paragraphs, headings or tables."""
         self._parts += [paragraph for paragraph in paragraphs if paragraph]
 
     def figure(self, name: str, title: str) -> Path:
-        """Put a figure at the end; returns the file to draw it into."""
+        """Append a figure; returns the path to write it to."""
         self._parts.append(f"![{title}]({name}.png)")
         return self.folder / f"{name}.png"
 
     @property
     def text(self) -> str:
-        """All of it."""
+        """The whole page as Markdown."""
         return "\n\n".join(self._parts) + "\n"
 
 
 @contextmanager
 def published(folder: Path) -> Iterator[Page]:
-    """A page that appears in `folder` when the block has ended without an error, never half.
+    """A page that is published to `folder` atomically, if the block ends without an error.
 
     Raises:
         UserError: `folder` holds something that is not an earlier page, or cannot be written.
@@ -57,7 +57,7 @@ def published(folder: Path) -> Iterator[Page]:
         (scratch / _NAME).write_text(
             f"{page.text}\n<!-- made by perceptune report; its files: {files} -->\n", "utf-8"
         )
-        scratch.chmod(0o755)  # a temporary folder is its owner's alone
+        scratch.chmod(0o755)  # temporary folders are private by default
         if folder.exists():
             shutil.rmtree(folder)
         scratch.rename(folder)
@@ -66,14 +66,14 @@ def published(folder: Path) -> Iterator[Page]:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], left: int = 1) -> str:
-    """A table; the first `left` columns are texts, the others numbers, set to the right."""
+    """A Markdown table; the first `left` columns are left-aligned, the others right-aligned."""
     rule = [" --- " if index < left else " ---: " for index in range(len(columns))]
     lines = [_row(columns), "|" + "|".join(rule) + "|", *map(_row, rows)]
     return "\n".join(lines)
 
 
 def code(text: str) -> str:
-    """A command on lines of its own."""
+    """A command as a Markdown code block."""
     return f"```sh\n{text}\n```"
 
 
@@ -81,8 +81,8 @@ def mean_and_sd(values: Sequence[float], percent: bool = False) -> str:
     """The mean ± sample standard deviation: `0.9712 ± 0.0023 (n = 3)`, or `97.12% ± 0.23 (n = 3)`.
 
     Args:
-        values: one or more; of one the mean stands alone.
-        percent: whether they are fractions to be shown in percent.
+        values: one or more; without ± for one.
+        percent: show fractions in percent.
     """
     scale, digits, unit = (100, 2, "%") if percent else (1, 4, "")
     if len(values) == 1:
@@ -101,7 +101,7 @@ def _files_of(folder: Path) -> set[str]:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Replace nothing but an earlier page, and only if nobody has put something beside it."""
+    """Refuse a folder with anything but the files of an earlier page."""
     if not folder.exists():
         return
     if not folder.is_dir():

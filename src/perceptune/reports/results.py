@@ -1,4 +1,4 @@
-"""The table of finished runs: one row a configuration, over the seeds that it was trained with."""
+"""The table of finished runs: one row per configuration, over its seeds."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,18 +14,18 @@ from perceptune.tracking.reading import RunRecord
 
 TEXTS = 3  # columns of text, before those of numbers
 _ACCURACY, _SECONDS = "test/accuracy", "fit_seconds"
-_SEED = "seed"  # what alone may differ between runs of one configuration
+_SEED = "seed"  # the only setting that differs between runs of one configuration
 
 
 @dataclass(frozen=True)
 class Result:
-    """One configuration.
+    """The results of one configuration.
 
     Attributes:
-        name: its preset, or what the run is called.
+        name: its preset, or the name of its run.
         data: the data set.
-        network: its layers, from pixels to classes where the run tells.
-        parameters: how many weights and biases it trains.
+        network: its hidden layers and activation.
+        parameters: number of weights and biases.
         accuracies: (seeds,) on the test set.
         seconds: (seeds,) of training.
     """
@@ -41,8 +41,8 @@ class Result:
 def gather(runs: Sequence[RunRecord]) -> list[Result]:
     """Group finished, tested trainings by command and configuration, best first by data set.
 
-    Runs of one command that differ in their seed alone are one result, and so are runs that were
-    started one by one, by the same version; of runs with the same seed the latest counts.
+    Runs of one command that differ by seed alone are one result, and so are runs that were started
+    one by one, by the same version; of runs with the same seed the latest counts.
 
     Args:
         runs: all of a store, oldest first.
@@ -62,7 +62,7 @@ def gather(runs: Sequence[RunRecord]) -> list[Result]:
 
 
 def rows(results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
-    """Columns and cells, as text."""
+    """The columns and rows of the table, as text."""
     columns = ["configuration", "data", "network", "parameters", "test accuracy", "minutes"]
     cells = [
         [
@@ -98,10 +98,10 @@ def write(page: Page, results: Sequence[Result]) -> None:
 
 
 def _group_of(run: RunRecord) -> tuple[str, str]:
-    """Equal for runs that are repetitions of each other."""
+    """A key that runs of one configuration and command have in common."""
     settings = {key: value for key, value in run.params.items() if key != _SEED}
-    together = run.parent or run.tags.get("perceptune.version", "")
-    return together, json.dumps(settings, sort_keys=True)
+    command = run.parent or run.tags.get("perceptune.version", "")
+    return command, json.dumps(settings, sort_keys=True)
 
 
 def _result(members: Sequence[RunRecord], by_id: Mapping[str, RunRecord]) -> Result:

@@ -1,4 +1,4 @@
-"""The page of one study: its search, its trials, its winner, and what mattered."""
+"""The page of one study: its search, its trials, its winner, its importances."""
 
 import math
 import shlex
@@ -15,12 +15,12 @@ _STATES = ("complete", "pruned", "fail", "running", "waiting")
 
 
 def write(page: Page, study: TrackedStudy, folder: Path) -> None:
-    """Put everything on the page.
+    """Write the page of a study.
 
     Args:
-        page: an empty one.
+        page: an empty page.
         study: the study, and its run if it has one.
-        folder: where the page will be read, for the command that trains the winner again.
+        folder: the page's final folder, for the command that trains the winner again.
     """
     result = study.result
     page.add(f"# Study {result.name}")
@@ -57,7 +57,7 @@ def _add_search(page: Page, study: TrackedStudy) -> None:
     if result.run_id is None:
         page.add("The study was not tracked in MLflow, so no test accuracy is known.")
     elif study.run is None:
-        page.add(f"No store has its run {result.run_id}; --store names another one.")
+        page.add(f"Its run {result.run_id} was not found; name its store by --store.")
 
 
 def _budget(result: SweepResult) -> str:
@@ -105,8 +105,8 @@ def _add_winner(page: Page, study: TrackedStudy, folder: Path) -> None:
     tried = len(result.of("complete", "pruned"))
     if tried > 1:
         page.add(
-            f"Its value in the study is the best of {tried} trials, and so a little biased by "
-            "luck; scores on the test set, or with fresh seeds, are not."
+            f"Its value in the study is the best of {tried} trials, and so optimistically "
+            "biased; scores on the test set, or with fresh seeds, are not."
         )
     _add_command(page, result, folder)
     page.add("## The best trials", _table_of(TrackedStudy(result), result.ranked()[:_SHOWN]))
@@ -117,15 +117,15 @@ def _add_front(page: Page, study: TrackedStudy, folder: Path) -> None:
     best = result.front()
     page.add(
         "## The Pareto front",
-        f"{len(best)} of {len(result.of('complete'))} complete trials are beaten by no other in "
-        "all objectives.",
+        f"{len(best)} of {len(result.of('complete'))} complete trials are not dominated by any "
+        "other.",
     )
     page.add(_table_of(study, best))
     _add_command(page, result, folder)
 
 
 def _add_command(page: Page, result: SweepResult, folder: Path) -> None:
-    """The winner's overlay goes beside the page, so that its command works wherever that is."""
+    """Save the winner's overlay beside the page, and the command that uses it."""
     if result.winner is None or result.winner_command is None or result.winner_overlay is None:
         return
     words = shlex.split(result.winner_command)
@@ -157,9 +157,8 @@ def _add_importances(page: Page, result: SweepResult) -> None:
     page.add(table(["parameter", "importance", f"{result.objectives[0]} by value"], rows, left=3))
     page.add(
         "Importance is fANOVA's: a random forest is fitted to the complete trials; ± is the "
-        "standard deviation over five forests. It tells what mattered in this space with these "
-        "trials, not what would matter elsewhere."
-        + (" Pruned trials are left out." if result.of("pruned") else "")
+        "standard deviation over five forests. It holds for this space and these trials, not in "
+        "general." + (" Pruned trials are left out." if result.of("pruned") else "")
     )
 
 
@@ -169,7 +168,7 @@ def _known(rows: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def _table_of(study: TrackedStudy, trials: Sequence[TrialResult]) -> str:
-    """Trials with their values, and where the test set was read for one its accuracy."""
+    """A table of trials with their values, and their test accuracies where known."""
     result = study.result
     columns = {"trial": [str(trial.number) for trial in trials]}
     for index, name in enumerate(result.objectives):

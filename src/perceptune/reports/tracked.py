@@ -1,4 +1,4 @@
-"""A study beside its run in MLflow, which has the winner's scores on the test set."""
+"""A study and its run in MLflow, which has the winner's scores on the test set."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from perceptune.tracking.reading import RunRecord
 
 @dataclass(frozen=True)
 class TrackedStudy:
-    """A study and what MLflow knows of it.
+    """A study and its run in MLflow.
 
     Attributes:
         result: the study.
-        uri: the store that has its run, None if none has.
+        uri: the store that has its run, None if no store has it.
         run: its run, None if no store has it.
     """
 
@@ -25,7 +25,7 @@ class TrackedStudy:
 
     @classmethod
     def find(cls, result: SweepResult, uris: Iterable[str]) -> "TrackedStudy":
-        """The study with its run, from the first of the stores that has it.
+        """Find the study's run, in the first of the stores that has it.
 
         Raises:
             UserError: a store cannot be read.
@@ -41,6 +41,6 @@ class TrackedStudy:
         if self.run is None:
             return None
         of_front = self.run.metrics.get(f"trial_{trial.number}/test/accuracy")
-        # The study may have gone on since: the accuracy is that of the winner named beside it.
+        # The study may have been resumed since: the accuracy is that of the winner in its tags.
         named = trial.run_id is not None and winner_of(self.run.tags) == trial.run_id
         return self.run.metrics.get("test/accuracy") if named and of_front is None else of_front

@@ -23,7 +23,7 @@ class Diagnostics:
         self._before = self._activations()
 
     def metrics(self, lr: float) -> dict[str, float]:
-        """Of every layer, by metric name: `layer_1/gradient_norm` and so on, input side first."""
+        """Measure every layer: `layer_1/gradient_norm` and so on by metric name, input first."""
         training = self._training
         layers = inspect(
             training.network,

@@ -1,4 +1,4 @@
-"""The epoch loop: one training, or several seeds of one setting side by side, epoch by epoch.
+"""The epoch loop: one training, or several seeds of one configuration, epoch by epoch.
 
 Several advance together so that a pruner compares the mean of all seeds with other trials' means at
 the same epoch. Knows neither how a run starts nor what is recorded at its end.
@@ -26,26 +26,26 @@ def run_epochs(
     observe: Observer,
     epochs: Callable[[Training], Iterator[Epoch]] | None = None,
 ) -> str:
-    """Train all of `trainings` to their ends; returns the outcome.
+    """Train all of `trainings` to the end.
 
     Args:
-        trainings: one, or several that differ by their seeds alone.
-        run: records the metrics of each epoch, of several trainings the means.
+        trainings: one, or several that differ by seed alone.
+        run: records the metrics of each epoch, or their means over several trainings.
         trial: receives the objective after each epoch, and may stop all of them.
         observe: see `Observer`.
-        epochs: how a training proceeds; by default `nn.fit`.
+        epochs: trains one of them and yields its epochs; by default `nn.fit`.
 
     Returns:
-        finished, stopped_early or pruned.
+        The outcome: finished, stopped_early or pruned.
 
     Raises:
-        DivergedError: the loss of one of them is not finite.
+        DivergedError: a loss is not finite.
     """
     config = trainings[0].config
     proceeding = {id(training): (epochs or _fit)(training) for training in trainings}
     saved = time.monotonic()
     while active := [training for training in trainings if not training.ended]:
-        # Whichever is furthest behind: after a crash their checkpoints may differ.
+        # The one furthest behind, since after a crash their checkpoints may differ.
         training = min(active, key=lambda training: training.state.epoch)
         record = next(proceeding[id(training)])
         training.record_epoch(record)
@@ -64,7 +64,7 @@ def run_epochs(
 
 
 def mean_metrics(trainings: Sequence[Training], epoch: int) -> dict[str, float]:
-    """Means over the trainings of what each measured last up to `epoch`: one may have stopped."""
+    """The means over trainings of their last metrics up to `epoch`, since one may have stopped."""
     rows = [
         next(record for record in reversed(training.history) if record["epoch"] <= epoch)
         for training in trainings

@@ -1,6 +1,6 @@
 """The results of a run: weights, model, final metrics, figures and tables.
 
-A study's trial never reads the test set. Knows nothing of how a training goes on between epochs.
+A trial of a study never reads the test set. Knows nothing of the epoch loop.
 """
 
 import tempfile
@@ -35,7 +35,7 @@ class Predictions:
     Attributes:
         part: its name, `test` or `validation`.
         images: (samples, height, width), for figures.
-        rows: (samples,) where each stands in the data set.
+        rows: (samples,) their indices in the data set.
         labels: (samples,) the true classes.
         probabilities: (samples, classes).
         classes: their names.
@@ -50,7 +50,7 @@ class Predictions:
 
     @classmethod
     def of(cls, name: str, part: Part, data: Dataset, probabilities: Array) -> "Predictions":
-        """Predictions for all samples of the `part` of `data` that is called `name`."""
+        """Make them from `probabilities` (samples, classes) of the part `name` of `data`."""
         images = part.images[part.rows].reshape(-1, *data.shape)
         labels = part.labels[part.rows]
         return cls(name, images, part.rows, labels, probabilities, data.classes)
@@ -59,7 +59,7 @@ class Predictions:
     def by(
         cls, network: Network, theta: Array, data: Dataset, name: str, part: Part
     ) -> "Predictions":
-        """Predictions of `network` with the parameters `theta` (size,)."""
+        """Predict the part `name` of `data` by `network` with `theta` (size,)."""
         return cls.of(name, part, data, network.probabilities(theta, part.images[part.rows]))
 
     def scores(self) -> Scores:
@@ -67,7 +67,7 @@ class Predictions:
         return score(self.labels, self.probabilities)
 
     def metrics(self, prefix: str) -> dict[str, float]:
-        """All scores that are numbers, by metric name."""
+        """The scores and the calibration error, by metric name."""
         error = calibrate(self.labels, self.probabilities).error
         return self.scores().metrics(prefix) | {f"{prefix}/ece": error}
 
@@ -75,7 +75,7 @@ class Predictions:
 def record_results(
     trainings: Sequence[Training], run: Run, outcome: str, *, in_trial: bool
 ) -> dict[str, float]:
-    """Record weights, final metrics and figures; returns the metrics, of several their means."""
+    """Record weights, final metrics and figures; returns the metrics, or their means over seeds."""
     first = trainings[0]
     config, size = first.config, float(first.network.layout.size)
     seconds = sum(training.seconds for training in trainings)
@@ -107,7 +107,7 @@ def weights_folder(seed: int) -> str:
 def record_weights(
     training: Training, run: Run, folder: str = "weights", *, as_model: bool = False
 ) -> None:
-    """Record the last and the best weights in `folder`, and perhaps the best as a model."""
+    """Record the last and the best weights in `folder`, and the best `as_model` as well."""
     best, config = training.best, training.config
     with tempfile.TemporaryDirectory() as scratch:
         for name, theta in (("last", training.state.weights), ("best", best.theta)):
@@ -133,7 +133,7 @@ def example(parts: Split) -> Array:
 
 
 def metadata(training: Training) -> dict[str, Any]:
-    """The contents of a network's file beside its weights: enough to use it on new images."""
+    """The metadata of a network's file: enough to apply it to new images."""
     data = training.data
     return {
         "shape": data.shape,
@@ -150,7 +150,7 @@ def metadata(training: Training) -> dict[str, Any]:
 
 
 def log_predictions(run: Run, predictions: Predictions, suffix: str = "") -> None:
-    """Record figures and tables of `predictions`; `suffix` tells several sets of a run apart."""
+    """Record figures and tables of `predictions`; `suffix` ends their names."""
     scores, names = predictions.scores(), predictions.classes
     labels, probabilities = predictions.labels, predictions.probabilities
     wrong, part = mistakes(labels, probabilities), predictions.part
@@ -189,7 +189,7 @@ def log_first_layer(
     tiles = weight.T[chosen].reshape(-1, *shape)
     title = (
         f"first-layer weights, {len(chosen)} of {weight.shape[1]} units, strongest first: "
-        "orange excites, violet inhibits"
+        "orange positive, violet negative"
     )
     captions = [f"unit {unit}" for unit in chosen]
     run.log_figure(
@@ -200,7 +200,7 @@ def log_first_layer(
 def captions_of(
     names: Sequence[str], labels: Array, predicted: Array, probabilities: Array
 ) -> list[str]:
-    """Captions of the samples of a gallery; all arrays are (samples,)."""
+    """The captions of a gallery's samples; all arrays are (samples,)."""
     # Words such as "T-shirt/top → Ankle boot" are wider than the image above them.
     form = "{}\n→ {}\n{:.1%}" if max(map(len, names)) > 3 else "{} → {}  {:.1%}"
     return [
@@ -246,7 +246,7 @@ def _log_gallery(run: Run, name: str, predictions: Predictions, chosen: Array, t
 
 
 def _mistakes_table(predictions: Predictions, wrong: Array) -> tuple[list[str], list[list[object]]]:
-    """All wrong predictions: which sample, what was predicted, how probable."""
+    """Columns and rows of all wrong predictions, `wrong` (mistakes,), with their probabilities."""
     rows: list[list[object]] = []
     for position in wrong:
         probabilities = predictions.probabilities[position]

@@ -22,7 +22,7 @@ from perceptune.tracking.lifecycle import open_folder, open_run
 from perceptune.tracking.runs import Run
 from perceptune.tracking.store import ExperimentRef
 
-# These change nothing about the network.
+# Settings that have no effect on the network.
 _UNRECORDED = ("tracking", "resume", "register", "backends")
 
 
@@ -31,13 +31,13 @@ class Result:
     """The result of a run.
 
     Attributes:
-        metrics: final numbers, by metric name; of several seeds their means.
+        metrics: final metrics, by name; their means over several seeds.
         outcome: finished, stopped_early or pruned.
         run: where it is recorded.
         name: the run's name.
-        best_epoch, epochs: the one whose weights were kept, and how many were trained; of several
-            seeds the largest.
-        history: every measurement, by metric name, with its `epoch`; of several seeds the first's.
+        best_epoch: the epoch whose weights were kept; the latest of several seeds.
+        epochs: number of epochs trained; the largest of several seeds.
+        history: metrics of each epoch, by name, with its `epoch`; the first of several seeds.
     """
 
     metrics: dict[str, float]
@@ -63,13 +63,13 @@ def train(
     Args:
         config: what to train; `tracking.parent` names the run above it.
         overrides: the command line's, recorded with the run.
-        folder: where files go that no store takes.
-        trial: the study's trial that this is; false outside a study.
-        tags: short texts recorded with the run.
-        quiet: show no progress, as one among many.
+        folder: where files go without a store.
+        trial: the current trial of a study; None or false outside a study.
+        tags: recorded with the run.
+        quiet: show no progress bar, as for one job of several.
 
     Raises:
-        UserError: data, store or checkpoint are not as they must be, or the training diverged.
+        UserError: the data, store or checkpoint cannot be used, or the training diverged.
     """
     from threadpoolctl import threadpool_limits
 
@@ -95,7 +95,7 @@ def train(
 
 
 def refuse_test(config: Config) -> None:
-    """In a study every choice is made on validation samples.
+    """Refuse to read the test set in a study, where every choice is made on validation samples.
 
     Raises:
         UserError: `config` would have a trial read the test set.
@@ -105,7 +105,7 @@ def refuse_test(config: Config) -> None:
 
 
 def describe(run: Run, config: Config, training: Training) -> None:
-    """Record what is known before the first epoch."""
+    """Record settings, sizes and data set, before the first epoch."""
     network, parts, data = training.network, training.parts, training.data
     settings = {key: value for key, value in config.settings.items() if key not in _UNRECORDED}
     hidden = network.widths[1:-1]
@@ -125,7 +125,7 @@ def describe(run: Run, config: Config, training: Training) -> None:
 
 
 def name_of(config: Config, overrides: Sequence[str]) -> str:
-    """A run's name: `adam lr=0.001 [128,64] relu`, and what else was changed."""
+    """A run's name: `adam lr=0.001 [128,64] relu`, and the other overrides."""
     model, optimizer = config.settings["model"], config.settings["optimizer"]
     hidden = ",".join(map(str, config.network.hidden))
     name = f"{optimizer['name']} lr={config.recipe.lr:g} [{hidden}] {model['activation']}"
@@ -137,10 +137,10 @@ def name_of(config: Config, overrides: Sequence[str]) -> str:
 
 
 def _begin(config: Config, overrides: list[str], trial: CurrentTrial) -> list[Training]:
-    """The trainings of the run, each where an earlier process left it."""
+    """The trainings of the run, each resumed from its checkpoint if there is one."""
     if not trial:
         return [resume(config, overrides) if config.resume else start(config, overrides)]
-    # The confirmation of a trial gives each fresh seed a run of its own.
+    # When a trial is confirmed, each fresh seed has a run of its own.
     seeds = [config.seed] if trial.confirming else seeds_of(config)
     assert trial.folder is not None
     trainings = []
@@ -150,7 +150,7 @@ def _begin(config: Config, overrides: list[str], trial: CurrentTrial) -> list[Tr
         training.checkpoint = trial.folder / name
         restore_attempt(training)
         trainings.append(training)
-    # `sweep_hooks` reads it when the study is done.
+    # Read by `sweep_hooks` after the study.
     (trial.folder / "config.yaml").write_text(to_yaml(dict(config.settings)))
     return trainings
 
@@ -163,7 +163,7 @@ def seeds_of(config: Config) -> list[int]:
 def _run(
     trainings: Sequence[Training], config: Config, run: Run, trial: CurrentTrial, alone: bool
 ) -> tuple[str, dict[str, float]]:
-    """Everything between a run's opening and its closing; its outcome and final metrics."""
+    """Train and record in an open run; returns outcome and final metrics."""
     first = trainings[0]
     if all(training.state.epoch == 0 for training in trainings):
         describe(run, config, first)
@@ -183,7 +183,7 @@ def _run(
 
 @contextmanager
 def _resume_hint(training: Training, alone: bool) -> Iterator[None]:
-    """After an interruption print the command that resumes the training."""
+    """Print the command that resumes the training if it is interrupted."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
@@ -201,7 +201,7 @@ def _recorded(
     trial: CurrentTrial,
     tags: Mapping[str, str] | None,
 ) -> Iterator[Run]:
-    """The run's record; every training then knows its run and the file of its checkpoints."""
+    """The run's record; also sets the run id and checkpoint of the trainings."""
     first = trainings[0]
     if not config.tracking.enabled:
         first.checkpoint = first.checkpoint or folder / "checkpoint.npz"

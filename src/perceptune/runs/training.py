@@ -1,4 +1,4 @@
-"""A training as a whole: how it starts, what it carries, how it is resumed.
+"""A training as a whole: its start, its state, its checkpoints and resumption.
 
 Knows data, network and checkpoint; knows nothing of where a run is recorded or shown.
 """
@@ -29,9 +29,9 @@ class Best:
 
     Attributes:
         theta: (size,) those weights.
-        epoch: after which they were measured.
-        metrics: what was measured then, by metric name.
-        age: measurements since.
+        epoch: the epoch of those weights.
+        metrics: of that epoch, by name.
+        age: measurements since then.
     """
 
     theta: Array
@@ -52,13 +52,14 @@ class Best:
 
 @dataclass
 class Training:
-    """Everything that one training carries through its epochs.
+    """One training: its configuration, data, network, state and history.
 
     Attributes:
         overrides: the command line's.
-        run_id, checkpoint: where it is recorded, and the file that it can be resumed from.
-        seconds: spent in epochs, over all its processes.
-        history: every measurement, by metric name, with its `epoch`.
+        run_id: the run that records it.
+        checkpoint: the file from which it can be resumed.
+        seconds: time spent in epochs, summed over interruptions.
+        history: metrics of each epoch, by name, with its `epoch`.
     """
 
     config: Config
@@ -115,7 +116,7 @@ def metrics_of(record: Epoch) -> dict[str, float]:
 
 
 def start(config: Config, overrides: list[str]) -> Training:
-    """A training before its first epoch.
+    """Make a training before its first epoch.
 
     Raises:
         UserError: the data is missing, damaged or too small.
@@ -129,7 +130,7 @@ def start(config: Config, overrides: list[str]) -> Training:
 
 
 def prepare(config: Config) -> tuple[Dataset, Split, Network]:
-    """The data, its parts, and a network of fitting shape.
+    """Load and split the data, and make a network for it.
 
     Raises:
         UserError: see `start`.
@@ -139,7 +140,7 @@ def prepare(config: Config) -> tuple[Dataset, Split, Network]:
     scale, shift = 1 / data.pixel_max, 0.0
     if config.data.standardize:
         mean, sd = moments(parts.train)
-        sd = sd or 1.0  # images that are all alike have none
+        sd = sd or 1.0  # 0 if all pixels are equal
         scale, shift = 1 / sd, -mean / sd
     network = config.network.build(
         data.images.shape[1], len(data.classes), scale=scale, shift=shift
@@ -148,10 +149,10 @@ def prepare(config: Config) -> tuple[Dataset, Split, Network]:
 
 
 def resume(config: Config, overrides: list[str]) -> Training:
-    """The interrupted training that `config.resume` names, with its own configuration.
+    """Resume the interrupted training that `config.resume` names, with its own configuration.
 
     Raises:
-        UserError: there is no such checkpoint, or it does not fit the settings or the data.
+        UserError: there is no such checkpoint, or it does not match the settings or the data.
     """
     assert config.resume is not None
     path = Path(config.resume)
@@ -182,7 +183,7 @@ def resume(config: Config, overrides: list[str]) -> Training:
 
 
 def restore_attempt(training: Training) -> None:
-    """Continue where an earlier attempt at the same trial stopped, if its checkpoint fits."""
+    """Continue from the checkpoint of an earlier attempt at the same trial, if it matches."""
     assert training.checkpoint is not None
     if not training.checkpoint.is_file():
         return
@@ -196,7 +197,7 @@ def restore_attempt(training: Training) -> None:
 
 
 def _refuse_changes(config: Config, saved: Config, overrides: list[str]) -> None:
-    """A resumed training keeps its settings; repeating them is no change."""
+    """Refuse overrides that change the settings of a resumed training."""
     now, then = flatten(config.settings), flatten(saved.settings)
     for override in overrides:
         key = override.partition("=")[0].lstrip("+~")
@@ -211,7 +212,11 @@ def _refuse_changes(config: Config, saved: Config, overrides: list[str]) -> None
 
 
 def save(training: Training) -> None:
-    """Write a checkpoint from which the training can be resumed bit by bit."""
+    """Write a checkpoint from which the training can be resumed bit for bit.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     assert training.checkpoint is not None
     best = {k: v for k, v in asdict(training.best).items() if k != "theta"}
     checkpoint.save_training(
@@ -231,5 +236,5 @@ def save(training: Training) -> None:
 
 
 def checkpoint_of(run_id: str) -> Path:
-    """The checkpoint of a tracked run."""
+    """The path of a tracked run's checkpoint."""
     return Path.cwd() / "mlruns" / "checkpoints" / f"{run_id}.npz"

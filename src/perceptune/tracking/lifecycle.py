@@ -1,4 +1,4 @@
-"""Lifecycle of runs: opened, resumed, and closed with the status that is true.
+"""Lifecycle of runs: opened, resumed, and closed with their true status.
 
 Knows nothing of what they record. Only MLflow's client is used, no global state and no exit hooks.
 """
@@ -34,15 +34,15 @@ def open_run(
     run_id: str | None = None,
     borrowed: bool = False,
 ) -> Iterator[MlflowRun]:
-    """A run of an MLflow store, closed truthfully however the block ends.
+    """A run of an MLflow store, closed with its true status however the block ends.
 
     Args:
-        ref: the store and experiment, made if they do not exist.
+        ref: the store and experiment, created if they do not exist.
         name: the run's name, for a new one.
         tags: recorded at once, with the process that owns the run.
-        parent: the id of the run below which a new one is shown.
+        parent: the id of a new run's parent.
         run_id: an existing run to resume, in place of a new one.
-        borrowed: that run is held open by somebody else, who also closes it.
+        borrowed: another process holds that run open, and closes it.
 
     Raises:
         StoreError: the store cannot be opened, has no such run, or a live process owns that run.
@@ -64,10 +64,10 @@ def open_folder(folder: Path, *, name: str, tags: Mapping[str, str]) -> Iterator
 
 @contextmanager
 def open_parent(ref: ExperimentRef, name: str, tags: Mapping[str, str]) -> Iterator[MlflowRun]:
-    """A run for whatever is made below it while the block runs, by this process and others.
+    """A parent run for those that this process and others make while the block runs.
 
-    It is deleted at the end if nothing was. If the block fails, children whose processes ended
-    with it are closed as well.
+    It is deleted at the end if it has no children. If the block fails, children whose processes
+    have ended are closed as well.
 
     Raises:
         StoreError: the store cannot be opened.
@@ -77,12 +77,12 @@ def open_parent(ref: ExperimentRef, name: str, tags: Mapping[str, str]) -> Itera
 
 
 def write_to(uri: str, run_id: str) -> MlflowRun:
-    """A run that somebody else holds open, and closes."""
+    """A run that another process holds open, and closes."""
     return MlflowRun(client_of(uri), run_id, uri, borrowed=True)
 
 
 def close_dead_runs(client: "MlflowClient", experiment_id: str) -> None:
-    """End the runs whose process was killed: nobody else will. Live ones are left alone."""
+    """Close the runs of an experiment whose process was killed, as FAILED."""
     for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
         pid = run.data.tags.get("pid")
         if pid and not may_be_alive(run.data.tags):
@@ -92,7 +92,7 @@ def close_dead_runs(client: "MlflowClient", experiment_id: str) -> None:
 
 @contextmanager
 def _held(open_: Callable[[], AnyRun], close: Callable[..., None]) -> Iterator[AnyRun]:
-    """The run that `open_` returns, closed with the status that is true."""
+    """The run that `open_` returns, closed with its true status."""
     run: AnyRun | None = None
     try:
         with interrupts_wait():  # until there is a run to close; MLflow's import takes seconds

@@ -1,6 +1,6 @@
-"""Ownership: which version, user and BLAS a run is made with.
+"""Provenance of a run: version, commit, user and BLAS.
 
-Knows nothing of processes; `optuna_joblib_sweeper.processes` names the one that owns a run.
+Knows nothing of processes; `optuna_joblib_sweeper.processes` identifies the one that owns a run.
 """
 
 import os
@@ -16,7 +16,7 @@ _BLAS_PINS = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 @cache
 def context_tags() -> dict[str, str]:
-    """The tags that MLflow's own `start_run` would add, and Perceptune's version."""
+    """The tags that MLflow's own `start_run` adds, and Perceptune's version."""
     commit = subprocess.run(
         ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
         capture_output=True,
@@ -34,7 +34,7 @@ def context_tags() -> dict[str, str]:
 
 def blas() -> dict[str, Any]:
     """NumPy's BLAS as loaded: `library`, `version`, `kernel`, `threads`."""
-    import numpy  # noqa: F401  (loads the library that is looked at)
+    import numpy  # noqa: F401  (loads the library)
     from threadpoolctl import threadpool_info
 
     for info in threadpool_info():
@@ -49,5 +49,5 @@ def blas() -> dict[str, Any]:
 
 
 def blas_pins() -> dict[str, str]:
-    """Environment variables that may keep BLAS from the kernel that suits the processor."""
+    """Environment variables that may force BLAS to a slower kernel than the processor's own."""
     return {name: os.environ[name] for name in _BLAS_PINS if name in os.environ}

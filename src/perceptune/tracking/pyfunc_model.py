@@ -1,7 +1,7 @@
 """A trained network as an MLflow model: the code that runs wherever the model is loaded.
 
-It is copied into the model together with `perceptune.nn`, so it may import nothing else of
-Perceptune: whoever loads the model needs only what the model's requirements list.
+It is copied into the model with `perceptune.nn` and may import nothing else of Perceptune: loading
+the model needs its listed requirements alone.
 """
 
 import math
@@ -20,7 +20,7 @@ from perceptune.nn.layout import Array
 class Classifier(PythonModel):
     """Predicts for each image its class, and the probability of that class."""
 
-    # Else MLflow takes the type of `model_input` for a schema, and converts or refuses.
+    # Otherwise MLflow takes the type hint of `model_input` as a schema, and converts or refuses.
     _skip_type_hint_validation = True
 
     def load_context(self, context: Any) -> None:
@@ -28,17 +28,17 @@ class Classifier(PythonModel):
         self.saved = load_network(Path(context.artifacts["network"]))
 
     def predict(self, context, model_input, params=None) -> pd.DataFrame:  # type: ignore[no-untyped-def]
-        """One row an image: `label`, `probability`, and on request `p_<class>` for every class.
+        """Predict a row per image: `label`, `probability`, and optionally `p_<class>` by class.
 
         Args:
             context: unused.
-            model_input: pixels as the training data had them, of any integer or float type: an
-                array (images, pixels) or (images, height, width), one image alone, nested lists,
-                or a table with a column a pixel.
-            params: `probabilities: true` asks for those of all classes.
+            model_input: pixels in the range of the training data, of any integer or float type: an
+                array (images, pixels) or (images, height, width), a single image, nested lists,
+                or a table with a column per pixel.
+            params: `probabilities: true` adds the probabilities of all classes.
 
         Raises:
-            ValueError: another number of pixels, or values that no pixel has.
+            ValueError: another number of pixels, or values out of range.
         """
         metadata = self.saved.metadata
         pixels = as_pixels(model_input, metadata["shape"], metadata["pixel_max"])
@@ -54,7 +54,7 @@ class Classifier(PythonModel):
 
 
 def as_pixels(given: Any, shape: tuple[int, int], highest: int) -> Array:
-    """Images in any form that callers have, as (images, pixels), uint8 or float32.
+    """Convert images in any supported form to (images, pixels), uint8 or float32.
 
     Args:
         given: see `Classifier.predict`.
@@ -85,10 +85,10 @@ def as_pixels(given: Any, shape: tuple[int, int], highest: int) -> Array:
     if not (low >= 0 and high <= highest):  # a NaN fails as well
         raise ValueError(f"pixels must be from 0 to {highest}, got {low:g} to {high:g}")
     if pixels.dtype != np.uint8 and 0 < high <= 1 < highest and (pixels % 1).any():
-        raise ValueError(f"pixels run from 0 to {highest} here, not from 0 to 1: multiply first")
+        raise ValueError(f"pixels must be from 0 to {highest}, not from 0 to 1; multiply them")
     return pixels
 
 
-# Imported by its own name, as tests do, the module declares no model.
+# Imported as part of Perceptune, as by tests, the module declares no model.
 if __name__ != "perceptune.tracking.pyfunc_model":
     mlflow.models.set_model(Classifier())

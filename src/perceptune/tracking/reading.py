@@ -1,4 +1,4 @@
-"""Runs read back as plain records, from a store or from folders; writes nothing, makes no store."""
+"""Runs read back as plain records, from a store or from folders; never creates a store."""
 
 import json
 import tempfile
@@ -12,7 +12,7 @@ from perceptune.tracking.store import client_to_read, errors_of
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-RECORD = "run.json"  # what a run without a store leaves in its folder
+RECORD = "run.json"  # in the folder of a run without a store
 _PARENT = "mlflow.parentRunId"
 
 
@@ -21,10 +21,10 @@ class RunRecord:
     """One run.
 
     Attributes:
-        id: as MLflow calls it; of a run without a store its folder.
-        name, status: as MLflow calls them.
-        parent: the id of the run above it, if there is one.
-        params, metrics, tags: by name; of a metric the last value.
+        id: MLflow's run id, or the folder of a run without a store.
+        name, status: as in MLflow.
+        parent: the id of its parent run, if it has one.
+        params, metrics, tags: by name; the last value of each metric.
     """
 
     id: str
@@ -71,9 +71,9 @@ def find_run(uri: str, run_id: str) -> RunRecord | None:
 
 
 def history(uri: str, run_id: str) -> list[dict[str, float]]:
-    """A run's metrics by epoch: a row an epoch, in order, with its number as `epoch`.
+    """A run's metrics by epoch: a row per epoch, in order, with its number as `epoch`.
 
-    Those of the whole run, such as `test/accuracy`, are not in it.
+    Metrics of the whole run, such as `test/accuracy`, are left out.
 
     Raises:
         StoreError: the store cannot be read, or has no such run.
@@ -83,9 +83,9 @@ def history(uri: str, run_id: str) -> list[dict[str, float]]:
     with errors_of(uri):
         for name in client.get_run(run_id).data.metrics:
             if name.startswith(("test/", "best/")):
-                continue  # read once, at the end
+                continue  # logged once, at the end
             for entry in client.get_metric_history(run_id, name):
-                if entry.step:  # those of the whole run have none
+                if entry.step:  # 0 for metrics of the whole run
                     rows.setdefault(entry.step, {"epoch": entry.step})[name] = entry.value
     return [rows[epoch] for epoch in sorted(rows)]
 
@@ -103,7 +103,7 @@ def last_epoch(uri: str, run_id: str) -> int | None:
 
 
 def overrides_of(uri: str, run_id: str) -> list[str]:
-    """The overrides that a run was started with; none if it has recorded none.
+    """The overrides that a run was started with; empty if it recorded none.
 
     Raises:
         StoreError: the store cannot be opened.
@@ -129,7 +129,7 @@ def fetch_file(uri: str, run_id: str, name: str, folder: Path) -> Path | None:
 
 
 def read_folders(folder: Path) -> list[RunRecord]:
-    """The runs without a store in the folders below `folder`, by the folders' names."""
+    """The runs without a store in the folders below `folder`, in the order of their names."""
     paths = sorted(folder.rglob(RECORD))
     return [_folder_record(path.parent, json.loads(path.read_text("utf-8"))) for path in paths]
 

@@ -1,7 +1,7 @@
 """Trained networks in the MLflow store: logged as code and weights, registered, fetched.
 
-Nothing is pickled. A model carries the modules that it needs under another name, so that
-neither it nor an installed Perceptune can hide the other.
+Nothing is pickled. A model carries the modules that it needs under another name, so that it and an
+installed Perceptune do not shadow each other.
 """
 
 import logging
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
 
 CHAMPION = "champion"
-BEST = "weights/best.npz"  # where a run keeps the weights that were best on validation samples
+BEST = "weights/best.npz"  # a run's artifact: the weights that were best on validation samples
 _CARRIED = "perceptune_nn"
 _NEEDS = ("mlflow", "numpy", "pandas")
 _PACKAGE = Path(perceptune.__file__).parent
@@ -41,8 +41,8 @@ class Registration:
     Attributes:
         name: the registered model's.
         accuracy: on validation samples, if there were any; champions are compared by it.
-        digest: of the data, SHA-256; on other data an accuracy does not compare.
-        promote: whether it becomes the champion if it is better than the one before.
+        digest: SHA-256 of the data; accuracies on other data are not comparable.
+        promote: make it the champion if it is better than the previous one.
     """
 
     name: str
@@ -58,17 +58,17 @@ def log_model(
     example: Array,
     registration: Registration | None,
 ) -> str:
-    """Log a network as the model of a run, and perhaps register it.
+    """Log a network as the model of a run, and register it if `registration` is given.
 
     Args:
         client: of the run's store.
         run_id: the run.
         weights: a file of `checkpoint.save_network`.
         example: some images, (n, pixels) uint8.
-        registration: its entry in the registry, if it gets one.
+        registration: its entry in the registry, or None.
 
     Returns:
-        What became of it in the registry, as text; nothing without `registration`.
+        The outcome of the registration as text; empty without `registration`.
 
     Raises:
         MlflowException: the store cannot be used.
@@ -93,8 +93,8 @@ def log_model(
 def fetch_weights(uri: str, model: str, folder: Path, artifact: str = BEST) -> Path:
     """Copy the weights of a run, or of a model `models:/…`, from a store into `folder`.
 
-    A parent run stands for the best run below it; of a run it is `artifact`. No code of a model
-    is run.
+    For a parent run they are those of its best child. `artifact` is the file of a run; models have
+    one alone. No code of a model is run.
 
     Raises:
         StoreError: the store has no such run or model, or it has no weights.
@@ -122,7 +122,7 @@ def _weights_of_model(client: "MlflowClient", uri: str, model: str, folder: Path
     copied = Path(download_artifacts(source, dst_path=str(folder), tracking_uri=uri))
     weights = sorted((copied / "artifacts").glob("*.npz"))
     if not weights:
-        raise StoreError(f"{model} is not a model of Perceptune's")
+        raise StoreError(f"{model} is not a Perceptune model")
     return weights[0]
 
 
@@ -168,7 +168,7 @@ def _register(
 
 
 def _why_champion_stays(client: "MlflowClient", registration: Registration) -> str | None:
-    """The reason not to promote, as text; None if the new version is better, or the first."""
+    """The reason not to promote, as text; None if the new version is better or the first."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -191,12 +191,12 @@ def _build(folder: Path, weights: Path, example: Any, run_id: str, model_id: str
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
     outputs = Schema([ColSpec(DataType.string, "label"), ColSpec(DataType.double, "probability")])
-    # No schema of the input: each that MLflow has refuses some of what the model takes, a uint8
-    # tensor for instance int64, square images and tables. The example shows the form.
+    # No input schema: any of MLflow's would refuse some valid inputs; a uint8 tensor, for instance,
+    # int64, square images and tables. The example shows the form.
     params = ParamSchema([ParamSpec("probabilities", DataType.boolean, default=False)])
-    # MLflow warns where pip is not installed, as in the environments that uv makes,
+    # MLflow warns where pip is not installed, as in uv's environments,
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
-    quiet = warnings.catch_warnings(action="ignore")  # and hints at other ways to write a model
+    quiet = warnings.catch_warnings(action="ignore")  # and suggests other ways to write a model
     with quiet, tempfile.TemporaryDirectory() as scratch, _carried(Path(scratch)) as script:
         pyfunc.save_model(
             path=str(folder),
@@ -214,9 +214,9 @@ def _build(folder: Path, weights: Path, example: Any, run_id: str, model_id: str
 
 @contextmanager
 def _carried(folder: Path) -> Iterator[Path]:
-    """The model's script with the package that it imports beside it, importable meanwhile.
+    """The model's script beside the package that it imports, importable while the block runs.
 
-    MLflow runs the script once while it logs it.
+    MLflow runs the script once while logging it.
     """
     code = folder / _CARRIED
     code.mkdir()

@@ -1,6 +1,6 @@
-"""Runs: what one training records, in an MLflow run or, without MLflow, in a folder.
+"""Runs: the records of trainings, in MLflow or, without it, in folders.
 
-Is given numbers, texts and files, and knows nothing of networks; `lifecycle` opens and closes.
+Takes numbers, texts and files, and knows nothing of networks; `lifecycle` opens and closes runs.
 """
 
 import json
@@ -31,10 +31,10 @@ class Run(ABC):
     """The record of one training.
 
     Attributes:
-        id: the run's in its store; None without a store.
-        store: the URI of the store, or the folder that stands in for one.
+        id: the run's id in its store; None without a store.
+        store: the URI of the store, or the folder in its place.
         outcome: finished, stopped_early, pruned, failed or diverged; becomes a tag at the end.
-        registered: what became of the run's model in the registry, as text.
+        registered: the outcome of registering the run's model, as text.
     """
 
     id: str | None
@@ -48,34 +48,37 @@ class Run(ABC):
 
     @abstractmethod
     def log_metrics(self, metrics: Mapping[str, float], epoch: int | None = None) -> None:
-        """Record numbers, of an epoch or of the whole run; one that is not finite is left out."""
+        """Record numbers, of an epoch or of the whole run; non-finite ones are left out."""
 
     @abstractmethod
     def log_tags(self, tags: Mapping[str, str]) -> None:
-        """Record short texts."""
+        """Record tags, short texts by name."""
 
     @abstractmethod
     def log_file(self, path: Path, folder: str = "") -> None:
-        """Keep a copy of a file in `folder`."""
+        """Save a copy of a file in `folder` of the run's artifacts."""
 
     @abstractmethod
     def log_text(self, name: str, text: str) -> None:
-        """Keep a text as the file `name`."""
+        """Save a text as the file `name`."""
 
     @abstractmethod
     def log_model(self, weights: Path, example: Array, registration: Registration | None) -> None:
-        """Keep a network's file as a model for others; see `registry.log_model`."""
+        """Log a network's file as an MLflow model; see `registry.log_model`.
+
+        `example` holds some images, (n, pixels) uint8.
+        """
 
     @abstractmethod
     def log_data(self, name: str, digest: str, origin: str, profile: Mapping[str, Any]) -> None:
         """Record which data set was used; `digest` is its SHA-256."""
 
     def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Keep a table as the JSON file `name`, in the form of `mlflow.log_table`."""
+        """Save a table as the JSON file `name`, in the format of `mlflow.log_table`."""
         self.log_text(name, json.dumps({"columns": list(columns), "data": list(map(list, rows))}))
 
     def log_figure(self, name: str, draw: Callable[[Path], None]) -> None:
-        """Keep a figure as plots/NAME.png; `draw` writes it to the path that it is given."""
+        """Save a figure as plots/NAME.png; `draw` writes the PNG to its argument."""
         with tempfile.TemporaryDirectory() as scratch:
             figure = Path(scratch) / f"{name}.png"
             draw(figure)
@@ -136,7 +139,7 @@ class FolderRun(Run):
         path.write_text(text, "utf-8")
 
     def log_model(self, weights: Path, example: Array, registration: Registration | None) -> None:
-        """Nothing: models for others are in stores."""
+        """Do nothing: models are only in stores."""
 
     def log_data(self, name: str, digest: str, origin: str, profile: Mapping[str, Any]) -> None:
         """See `Run`."""
@@ -144,7 +147,7 @@ class FolderRun(Run):
 
     @interrupts_wait()
     def close(self, status: str, reason: str | None = None) -> None:
-        """See `Run`; writes `run.json`, all or nothing."""
+        """See `Run`; writes `run.json` atomically."""
         self.log_tags(_ending(self, reason))
         record = {
             "name": self.name,
@@ -163,8 +166,8 @@ class MlflowRun(Run):
     """A run in an MLflow store, written through the client alone.
 
     Attributes:
-        borrowed: somebody else holds the run open, and closes it.
-        logged_epochs: epochs that an earlier process has recorded; they are not written twice.
+        borrowed: another process holds the run open, and closes it.
+        logged_epochs: last epoch that an earlier process recorded; metrics up to it are skipped.
     """
 
     client: "MlflowClient"
@@ -202,7 +205,7 @@ class MlflowRun(Run):
     def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """See `Run`."""
         super().log_table(name, columns, rows)
-        # By this tag the UI knows which files it can show, filter and compare as tables.
+        # This tag lists the files that the UI shows, filters and compares as tables.
         known = json.loads(self.client.get_run(self.id).data.tags.get(_TABLES, "[]"))
         entry = {"path": name, "type": "table"}
         if entry not in known:
@@ -223,7 +226,7 @@ class MlflowRun(Run):
 
         entry = Dataset(
             name=name,
-            digest=digest[:36],  # as long as MLflow's column
+            digest=digest[:36],  # MLflow's maximum
             source_type="local",
             source=json.dumps({"origin": origin}),
             profile=json.dumps(profile),

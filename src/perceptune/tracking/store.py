@@ -1,4 +1,4 @@
-"""The MLflow store: where it is, what it contains, and how its errors are reported.
+"""The MLflow store: its location, its contents, and the translation of its errors.
 
 Knows nothing of what a run records. MLflow is imported only when a client is made.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optuna_joblib_sweeper import mlflow_runs
+from optuna_joblib_sweeper.paths import sqlite_file
 from perceptune.errors import StoreError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class ExperimentRef:
 
 
 def default_uri() -> str:
-    """The URI of the store that is used where no other is named: below the current folder.
+    """The URI of the default store, below the current folder.
 
     Raises:
         StoreError: the folder's name holds a character that has another meaning in a URI.
@@ -39,36 +40,36 @@ def default_uri() -> str:
 
 def artifacts_beside(uri: str) -> str | None:
     """The URI of a local store's artifacts; MLflow's default depends on the current folder."""
-    local = mlflow_runs.sqlite_file(uri)
+    local = sqlite_file(uri)
     return (local.parent / "artifacts").as_uri() if local else None
 
 
 def refuse_absent(uri: str) -> None:
-    """Refuse a local store that does not exist: one that is only read must be there.
+    """Refuse a local store that does not exist, so that reading does not create it.
 
     Raises:
         StoreError: it is a local file that does not exist.
     """
-    local = mlflow_runs.sqlite_file(uri)
+    local = sqlite_file(uri)
     if local is not None and not local.exists():
-        raise StoreError(f"no store {local} yet; the first `perceptune train` makes it")
+        raise StoreError(f"no store {local} yet; the first `perceptune train` creates it")
 
 
 def client_of(uri: str) -> "MlflowClient":
-    """The process's client of the store; with the first one MLflow is imported."""
+    """The process's client of the store; the first call imports MLflow."""
     client = mlflow_runs.client_of(uri)
-    logging.getLogger("mlflow").setLevel(logging.WARNING)  # its import has set another level
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # importing MLflow changes it
     return client
 
 
 def client_to_read(uri: str) -> "MlflowClient":
-    """A client of a store that exists: reading makes none.
+    """A client of an existing store, for reading.
 
     Raises:
         StoreError: there is no such store, or it cannot be opened.
     """
     refuse_absent(uri)
-    local = mlflow_runs.sqlite_file(uri)
+    local = sqlite_file(uri)
     with errors_of(uri):
         if local is not None:
             mlflow_runs.refuse_broken(local)
@@ -76,7 +77,7 @@ def client_to_read(uri: str) -> "MlflowClient":
 
 
 def open_experiment(ref: ExperimentRef) -> tuple["MlflowClient", str]:
-    """A client of the store and the experiment's id; both are made if they do not exist.
+    """A client of the store and the experiment's id; both are created if they do not exist.
 
     Raises:
         StoreError: the store cannot be opened, or the experiment was deleted.
@@ -101,14 +102,14 @@ def find_experiment(ref: ExperimentRef) -> str | None:
 
 
 def contents(uri: str) -> str:
-    """The number of runs in each experiment of a store, as text; an absent store is not made.
+    """The number of runs in each experiment of a store, as text; never creates the store.
 
     Raises:
         StoreError: the store cannot be read.
     """
-    local = mlflow_runs.sqlite_file(uri)
+    local = sqlite_file(uri)
     if local and not local.exists():
-        return "none yet; the first `perceptune train` makes the store"
+        return "none yet; the first `perceptune train` creates the store"
     counts = []
     with errors_of(uri):
         client = client_of(uri)
@@ -121,10 +122,10 @@ def contents(uri: str) -> str:
 
 @contextmanager
 def errors_of(uri: str) -> Iterator[None]:
-    """Turn the errors of a store that cannot be used into the user's.
+    """Translate the errors of a store into `StoreError`.
 
     Raises:
-        StoreError: in place of an error of MLflow, of SQLAlchemy or of the system.
+        StoreError: for an error of MLflow, SQLAlchemy or the operating system.
     """
     try:
         yield
