@@ -57,10 +57,9 @@ def _start(pid: int) -> str:
 
 
 def _boot_id() -> str:
-    try:
+    with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
+    return ""
 
 
 def descendants() -> set[psutil.Process]:
