@@ -1,4 +1,4 @@
-"""Runs of a real store: made, cut to MLflow's limits, closed, and taken up by another process."""
+"""Runs of a real store: made, cut to MLflow's limits, closed and reopened."""
 
 import subprocess
 import sys

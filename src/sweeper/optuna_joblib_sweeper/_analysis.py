@@ -1,4 +1,4 @@
-"""What a study's trials teach, by Optuna: how much each parameter explains, and figures."""
+"""Importances and figures of a study, by Optuna."""
 
 import logging
 import statistics
@@ -65,7 +65,7 @@ def figures(study: Study, names: list[str], found: Any) -> "Iterator[tuple[str, 
         try:
             # Optuna sets a style of its own for the whole process: the app's figures keep theirs.
             with matplotlib.rc_context(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # each is experimental, and says so each time
+                warnings.simplefilter("ignore")  # each is experimental, and warns of it each time
                 figure = _TIDY.get(name, _sized)(draw())
         except Exception as error:
             # A space of one value, or all values equal: no figure is worth a failed study.
@@ -102,7 +102,7 @@ def _sized(axes: Any) -> "Figure":
 
 
 def _tidy_slices(axes: Any) -> "Figure":
-    """A layout of the panels alone: Optuna's leaves the colours' scale lying across them."""
+    """A layout of the panels alone: in Optuna's the colours' scale lies across them."""
     figure = _sized(axes)
     *panels, scale = figure.axes
     figure.set_size_inches(max(9, 3 * len(panels)), 5)

@@ -42,7 +42,7 @@ Tags = Mapping[str, str]
 @cache
 def client_of(uri: str) -> "MlflowClient":
     """The client of a store, one a process: each holds a pool of connections."""
-    # Nothing of a user's runs is reported to anyone, unless the user has said so.
+    # Nothing of a user's runs is reported to anyone, unless the user allows it.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for name in ("alembic", "mlflow.store"):  # each line of the making of a store
