@@ -148,7 +148,7 @@ def test_an_interrupted_study_leaves_no_mlflow_run_running(app: App, started: St
 @pytest.mark.slow
 def test_kills_leave_one_mlflow_run_a_trial_with_the_truth(app: App, started: Start) -> None:
     deadly = ("deadly=[1]", "deadly_attempts=99", "hydra.sweeper.max_retries=0")
-    process = started("seconds=0.5", *deadly, *MLFLOW)
+    process = started("seconds=2", *deadly, *MLFLOW)
     wait_until(lambda: any(a.startswith("3-") for a in app.attempts()))
     process.kill()
     process.wait()
