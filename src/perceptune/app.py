@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from perceptune.config import Config, parse
+from perceptune.config import FORMER, Config, parse, say_former
 from perceptune.errors import UserError
 from perceptune.tracking.store import artifacts_beside, default_uri
 
@@ -39,7 +39,8 @@ def hydra_app(command: str, arguments: Sequence[str], job: Callable[..., Any]) -
 
     # Our presets are a group that is there already, so Hydra would refuse the `+`.
     overrides = [
-        word.removeprefix("+") if word.startswith("+experiment=") else word for word in arguments
+        word.removeprefix("+") if word.startswith("+experiment=") else word
+        for word in _without_former(arguments)
     ]
     sys.argv = [f"perceptune {command}", *overrides]
     decorate = hydra.main(
@@ -59,7 +60,19 @@ def compose(overrides: Sequence[str]) -> Config:
     from hydra import initialize_config_dir
 
     with initialize_config_dir(str(root() / "conf"), version_base=_VERSION_BASE):
-        return parse(hydra_compose("config", list(overrides)))
+        return parse(hydra_compose("config", _without_former(overrides)))
+
+
+def _without_former(overrides: Sequence[str]) -> list[str]:
+    """The overrides without settings of the version before, which Hydra would refuse."""
+    kept = []
+    for word in overrides:
+        key = word.partition("=")[0].lstrip("+~")
+        if key in FORMER:
+            say_former(key)
+        else:
+            kept.append(word)
+    return kept
 
 
 def _direction(objective: Any) -> Any:
