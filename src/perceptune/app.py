@@ -3,6 +3,7 @@
 Importing this module registers the resolvers `${perceptune.…:}`, in every process that composes.
 """
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -38,10 +39,7 @@ def hydra_app(command: str, arguments: Sequence[str], job: Callable[..., Any]) -
     import hydra
 
     # The group `experiment` is in the defaults list already, so Hydra would refuse the `+`.
-    overrides = [
-        word.removeprefix("+") if word.startswith("+experiment=") else word
-        for word in _without_former(arguments)
-    ]
+    overrides = [re.sub(r"^\+(?=experiment=)", "", word) for word in _without_former(arguments)]
     sys.argv = [f"perceptune {command}", *overrides]
     decorate = hydra.main(
         config_path=str(root() / "conf"), config_name="config", version_base=_VERSION_BASE
