@@ -67,7 +67,7 @@ TESTED_FROM_ABOVE = [
         "sweeper/test_sweeps.py",
         "optuna_joblib_sweeper",
         "_confirm _driver _fingerprint _outputs _plan _samplers _trial "
-        "current errors paths result settings",
+        "current errors paths settings",
         "whole sweeps in one process: what arrives in the task, what is refused, what is left",
     ),
     (
@@ -87,12 +87,6 @@ TESTED_FROM_ABOVE = [
         "optuna_joblib_sweeper",
         "_space_syntax _values",
         "each way to write a space shows in the space, each value in its override",
-    ),
-    (
-        "sweeper/test_mlflow.py",
-        "optuna_joblib_sweeper",
-        "mlflow_runs",
-        "runs are read in their store",
     ),
     (
         "reports/test_study.py",

@@ -1,4 +1,4 @@
-"""Private doors of other packages: after an upgrade, this file tells first which one has moved."""
+"""Private doors of other packages: after an upgrade this file fails first, by the door's name."""
 
 import importlib
 import inspect

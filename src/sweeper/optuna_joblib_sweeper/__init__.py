@@ -14,7 +14,8 @@ What a study found is a `SweepResult`: `hydra.sweeper.on_complete` is called wit
 """
 
 from optuna_joblib_sweeper.current import CurrentTrial, current_trial
-from optuna_joblib_sweeper.result import SweepResult, TrialResult, load_study
+from optuna_joblib_sweeper.reading import load_study
+from optuna_joblib_sweeper.result import SweepResult, TrialResult
 
 __all__ = ["CurrentTrial", "SweepResult", "TrialResult", "current_trial", "load_study"]
 __version__ = "0.1.0"

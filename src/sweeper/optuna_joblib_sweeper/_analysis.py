@@ -1,15 +1,15 @@
-"""What a study's trials teach, by Optuna: how much each parameter explains, and figures."""
+"""Importances and figures of a study, by Optuna."""
 
 import logging
 import statistics
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from optuna_joblib_sweeper.result import Importance, SweepResult
+from optuna.study import Study
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,31 +17,26 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FORESTS = 5  # fANOVA fits random forests: how far apart they lie is part of the result
-FEWEST_TRIALS = 4  # complete ones, below which an importance means nothing
 MOST_NAMED = 10  # trials in a legend
 
 
-def importances(result: SweepResult) -> list[Importance]:
-    """See `SweepResult.importances`.
+def importances(study: Study) -> list[tuple[str, float, float]]:
+    """Each parameter with mean and standard deviation of its fraction; the largest first.
 
     Parameters that only some trials have are left out, and so are pruned trials: their last values
     are of other steps.
     """
-    values = [trial.values for trial in result.of("complete")]
-    enough = len(values) >= FEWEST_TRIALS and len(set(values)) > 1
-    if result.study is None or len(result.directions) > 1 or not enough:
-        return []
     try:
-        forests = [_forest(result.study, seed) for seed in range(FORESTS)]
+        forests = [_forest(study, seed) for seed in range(FORESTS)]
     except (ImportError, ValueError, RuntimeError) as error:
         log.info("no importances: %s", error)  # no scikit-learn, or no parameter that varies
         return []
     fractions = {name: [forest[name] for forest in forests] for name in forests[0]}
-    found = [Importance(n, statistics.mean(f), statistics.stdev(f)) for n, f in fractions.items()]
-    return sorted(found, key=lambda one: -one.fraction)
+    found = [(name, statistics.mean(f), statistics.stdev(f)) for name, f in fractions.items()]
+    return sorted(found, key=lambda row: -row[1])
 
 
-def _forest(study: Any, seed: int) -> dict[str, float]:
+def _forest(study: Study, seed: int) -> dict[str, float]:
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
     with warnings.catch_warnings():
@@ -49,10 +44,13 @@ def _forest(study: Any, seed: int) -> dict[str, float]:
         return get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed))
 
 
-def figures(result: SweepResult) -> "Iterator[tuple[str, Figure]]":
-    """See `SweepResult.figures`; each figure is closed when the next one is drawn."""
-    if result.study is None or not result.of("complete"):
-        return
+def figures(study: Study, names: list[str], found: Any) -> "Iterator[tuple[str, Figure]]":
+    """See `SweepResult.figures`; each figure is closed when the next one is drawn.
+
+    Args:
+        names: of the objectives.
+        found: the importances.
+    """
     if find_spec("matplotlib") is None:
         log.info("no figures without matplotlib: pip install 'optuna-joblib-sweeper[plots]'")
         return
@@ -62,12 +60,12 @@ def figures(result: SweepResult) -> "Iterator[tuple[str, Figure]]":
         matplotlib.use("Agg")  # who shows figures on a screen has imported it already
     from matplotlib import pyplot as plt
 
-    for name, draw in _wanted(result).items():
+    for name, draw in _wanted(study, names, found).items():
         before = set(plt.get_fignums())
         try:
             # Optuna sets a style of its own for the whole process: the app's figures keep theirs.
             with matplotlib.rc_context(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # each is experimental, and says so each time
+                warnings.simplefilter("ignore")  # each is experimental, and warns of it each time
                 figure = _TIDY.get(name, _sized)(draw())
         except Exception as error:
             # A space of one value, or all values equal: no figure is worth a failed study.
@@ -79,21 +77,20 @@ def figures(result: SweepResult) -> "Iterator[tuple[str, Figure]]":
                 plt.close(number)
 
 
-def _wanted(result: SweepResult) -> dict[str, Callable[[], Any]]:
+def _wanted(study: Any, names: list[str], importances: Any) -> dict[str, Callable[[], Any]]:
     from optuna.visualization import matplotlib as plots
 
-    study: Any = result.study
-    names, name = list(result.objectives), result.objectives[0]
     if len(names) > 1:
         return {"pareto_front": partial(plots.plot_pareto_front, study, target_names=names)}
+    [name] = names
     found: dict[str, Callable[[], Any]] = {
         "history": partial(plots.plot_optimization_history, study, target_name=name),
         "parallel_coordinate": partial(plots.plot_parallel_coordinate, study, target_name=name),
         "slice": partial(plots.plot_slice, study, target_name=name),
         "intermediate_values": partial(plots.plot_intermediate_values, study),
     }
-    if result.importances():
-        found["importances"] = partial(_draw_importances, result.importances())
+    if importances:
+        found["importances"] = partial(_draw_importances, importances)
     return found
 
 
@@ -105,7 +102,7 @@ def _sized(axes: Any) -> "Figure":
 
 
 def _tidy_slices(axes: Any) -> "Figure":
-    """A layout of the panels alone: Optuna's leaves the colours' scale lying across them."""
+    """A layout of the panels alone: in Optuna's the colours' scale lies across them."""
     figure = _sized(axes)
     *panels, scale = figure.axes
     figure.set_size_inches(max(9, 3 * len(panels)), 5)
@@ -126,7 +123,7 @@ def _tidy_curves(axes: Any) -> "Figure":
     return _sized(axes)
 
 
-def _draw_importances(found: list[Importance]) -> Any:
+def _draw_importances(found: Sequence[Any]) -> Any:
     """Bars, the most important on top, with the standard deviation over the forests."""
     from matplotlib import pyplot as plt
 

@@ -1,6 +1,6 @@
 """What a finished study writes and prints: results file, the winner's overlay, tables, a command.
 
-It refuses to know who won: `SweepResult` says so.
+It refuses to know who won: that is for `SweepResult`.
 """
 
 import csv

@@ -1,7 +1,7 @@
 """Private doors of other packages: each is opened here and nowhere else.
 
 Seen in hydra-core 1.3.8, omegaconf 2.3.1, optuna 5.0.0 and joblib 1.6.0. After an upgrade of one of
-them, `tests/sweeper/test_private.py` tells first which door has moved.
+them, `tests/sweeper/test_private.py` fails first and names the door that has moved.
 """
 
 import contextlib
@@ -71,7 +71,7 @@ class OneLokyBackend(LokyBackend):  # type: ignore[misc]
     """A pool of one real process.
 
     For one job joblib runs everything inside the caller, which a crashing task would take along.
-    So joblib is told of two workers and is handed one; `pre_dispatch=1` keeps it at one task.
+    So joblib counts two workers and gets one; `pre_dispatch=1` keeps it at one task.
     """
 
     def configure(self, n_jobs: int = 1, parallel: Any = None, **kwargs: Any) -> int:

@@ -100,7 +100,7 @@ class Parameter:
         return [round(dist.low + index * dist.step, 12) for index in range(count)]
 
     def __str__(self) -> str:
-        """One line that tells all of it; what a study remembers."""
+        """All of it in one line, as the fingerprint of a study has it."""
         dist = self.distribution
         if isinstance(dist, CategoricalDistribution):
             what = f"choice({','.join(map(override_text, self.values))})"

@@ -109,7 +109,7 @@ class StudyStore:
                     return trial.number
             if number is not None or (budget is not None and len(trials) >= budget):
                 return None
-            # Born with its owner: a worker killed between two writes would leave nobody's trial.
+            # Created with its driver: a worker may be killed between two writes.
             owned = create_trial(state=TrialState.RUNNING, user_attrs={"driver": dict(driver)})
             made = self.storage.create_new_trial(self.study_id, template_trial=owned)
             return self.storage.get_trial(made).number

@@ -1,7 +1,7 @@
 """One trial in a worker process: take → sample → compose → run → tell.
 
 joblib carries only a token; all that matters goes through the study's storage. So each result is
-told before the worker's next trial is sampled, and a worker's death loses nothing that was told.
+stored before the worker's next trial is sampled, and a worker's death loses no stored result.
 """
 
 import os

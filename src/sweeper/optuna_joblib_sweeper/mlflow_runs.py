@@ -36,14 +36,13 @@ _METRICS_BATCH = 800  # of 1,000 entries in all
 
 PARENT_TAG = "mlflow.parentRunId"
 _BEST_TAG = "best_run_id"
-_STALE_TAGS = {"outcome", "reason"}
 Tags = Mapping[str, str]
 
 
 @cache
 def client_of(uri: str) -> "MlflowClient":
     """The client of a store, one a process: each holds a pool of connections."""
-    # Nothing of a user's runs is reported to anyone, unless the user has said so.
+    # Nothing of a user's runs is reported to anyone, unless the user allows it.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for name in ("alembic", "mlflow.store"):  # each line of the making of a store
@@ -141,7 +140,7 @@ def reopen(client: "MlflowClient", run_id: str) -> "Run | None":
             return None
         client.update_run(run_id, status="RUNNING")
         log_batch(client, run_id, tags=identity())
-        for stale in _STALE_TAGS & set(run.data.tags):
+        for stale in {"outcome", "reason"} & set(run.data.tags):
             client.delete_tag(run_id, stale)
     except MlflowException:
         return None

@@ -19,7 +19,7 @@ _WATCHER = "follow-driver"
 
 
 def identity(pid: int | None = None) -> dict[str, str]:
-    """A process, told apart from any other on this and other hosts, and after a reboot.
+    """What distinguishes a process from any other, on this and other hosts and after a reboot.
 
     Args:
         pid: its number; None for this process.
@@ -57,10 +57,9 @@ def _start(pid: int) -> str:
 
 
 def _boot_id() -> str:
-    try:
+    with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
+    return ""
 
 
 def descendants() -> set[psutil.Process]:

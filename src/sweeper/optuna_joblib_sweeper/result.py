@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from optuna.study import Study
 
+FEWEST_TRIALS = 4  # complete ones, below which an importance means nothing
+
 
 @dataclass(frozen=True)
 class TrialResult:
@@ -198,15 +200,21 @@ class SweepResult(Recorded):
         `history`, `intermediate_values`, `slice`, `parallel_coordinate`, `importances`; with
         several objectives `pareto_front`.
         """
+        if self.study is None or not self.of("complete"):
+            return iter(())
         from optuna_joblib_sweeper._analysis import figures
 
-        return figures(self)
+        return figures(self.study, list(self.objectives), self.importances())
 
     @cached_property
-    def _importances(self) -> Sequence[Importance]:
+    def _importances(self) -> list[Importance]:
+        values = [trial.values for trial in self.of("complete")]
+        enough = len(values) >= FEWEST_TRIALS and len(set(values)) > 1
+        if self.study is None or len(self.directions) > 1 or not enough:
+            return []
         from optuna_joblib_sweeper._analysis import importances
 
-        return importances(self)
+        return [Importance(*row) for row in importances(self.study)]
 
     def _losses(self, trial: TrialResult) -> tuple[float, ...]:
         """Its values, with the sign that makes less better."""
@@ -219,18 +227,3 @@ def _loss(value: float, direction: str) -> float:
 
 def _beats(one: Sequence[float], other: Sequence[float]) -> bool:
     return one != other and all(a <= b for a, b in zip(one, other, strict=True))
-
-
-def load_study(storage: str, name: str) -> SweepResult:
-    """Read a study from its storage, finished or not.
-
-    Args:
-        storage: the path of a journal, or the URL of a database.
-        name: the study's.
-
-    Raises:
-        SweepError: no such storage or study, or the storage is damaged.
-    """
-    from optuna_joblib_sweeper._record import read_study
-
-    return read_study(storage, name)

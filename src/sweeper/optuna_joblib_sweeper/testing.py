@@ -13,7 +13,8 @@ from typing import Any
 
 from optuna_joblib_sweeper.current import CurrentTrial, set_current
 from optuna_joblib_sweeper.errors import SweepError
-from optuna_joblib_sweeper.result import SweepResult, load_study
+from optuna_joblib_sweeper.reading import load_study
+from optuna_joblib_sweeper.result import SweepResult
 
 
 class FakeTrial(CurrentTrial):
