@@ -182,6 +182,16 @@ def test_a_multirun_on_a_fresh_store_nests_its_jobs(perceptune: Perceptune, tmp_
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mlruns"]
 
 
+def test_folders_of_jobs_may_be_named_by_what_was_typed(
+    perceptune: Perceptune, tmp_path: Path
+) -> None:
+    subdir = "hydra.sweep.subdir=${hydra.job.override_dirname}"
+    perceptune("train", "-m", "seed=0,1", "train.epochs=1", "tracking.figures=none", subdir)
+    names = {folder.name for folder in tmp_path.glob("mlruns/hydra/*/*/seed*")}
+    folder = "seed={},tracking.figures=none,train.epochs=1"
+    assert names == {folder.format(0), folder.format(1)}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_multirun_that_is_interrupted_closes_all_runs_without_a_traceback(

@@ -101,6 +101,14 @@ def test_a_mistake_is_one_line_that_names_the_key(overrides: list[str], message:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("word", ["augment=none", "+augment=none", "reported=0.93"])
+def test_a_setting_of_the_previous_version_is_ignored_with_a_warning(
+    word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert app.compose([word, "seed=3"]).seed == 3
+    assert f"{word.lstrip('+').partition('=')[0]} has no effect any more" in capsys.readouterr().err
+
+
 def test_a_configuration_survives_being_saved(tmp_path: Path) -> None:
     config = parse(_composed("optimizer=adamw", "schedule=one_cycle", "train.batch_size=null"))
     assert parse(OmegaConf.create(dict(config.settings))) == config

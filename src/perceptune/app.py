@@ -3,6 +3,7 @@
 Importing this module registers the resolvers `${perceptune.…:}`, in every process that composes.
 """
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from perceptune.config import Config, parse
+from perceptune.config import FORMER, Config, parse, warn_of_former
 from perceptune.errors import UserError
 from perceptune.tracking.store import artifacts_beside, default_uri
 
@@ -38,9 +39,7 @@ def hydra_app(command: str, arguments: Sequence[str], job: Callable[..., Any]) -
     import hydra
 
     # The group `experiment` is in the defaults list already, so Hydra would refuse the `+`.
-    overrides = [
-        word.removeprefix("+") if word.startswith("+experiment=") else word for word in arguments
-    ]
+    overrides = [re.sub(r"^\+(?=experiment=)", "", word) for word in _without_former(arguments)]
     sys.argv = [f"perceptune {command}", *overrides]
     decorate = hydra.main(
         config_path=str(root() / "conf"), config_name="config", version_base=_VERSION_BASE
@@ -59,7 +58,15 @@ def compose(overrides: Sequence[str]) -> Config:
     from hydra import initialize_config_dir
 
     with initialize_config_dir(str(root() / "conf"), version_base=_VERSION_BASE):
-        return parse(hydra_compose("config", list(overrides)))
+        return parse(hydra_compose("config", _without_former(overrides)))
+
+
+def _without_former(overrides: Sequence[str]) -> list[str]:
+    """The overrides without settings of the previous version, which Hydra would refuse."""
+    keys = [word.partition("=")[0].lstrip("+~") for word in overrides]
+    for key in set(FORMER) & set(keys):
+        warn_of_former(key)
+    return [word for word, key in zip(overrides, keys, strict=True) if key not in FORMER]
 
 
 def _direction(objective: Any) -> Any:

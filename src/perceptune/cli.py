@@ -9,6 +9,9 @@ import sys
 from importlib import import_module
 from typing import Any, NoReturn
 
+from perceptune import __version__
+from perceptune.errors import UserError, fail
+
 USAGE = """\
 perceptune: perceptrons in NumPy, composed by Hydra, tracked in MLflow, tuned by Optuna
 
@@ -43,14 +46,10 @@ def main() -> None:
     if command in ("-h", "--help", "help"):
         print(USAGE, end="")
     elif command == "--version":
-        import perceptune
-
-        print(perceptune.__version__)
+        print(__version__)
     elif command in COMMANDS:
         sys.exit(_without_traceback(command, arguments[1:]))
     else:
-        from perceptune.errors import fail
-
         fail(f"no command {command!r}; the commands are {', '.join(COMMANDS)}", code=2)
 
 
@@ -78,8 +77,6 @@ def _explain(error: Exception) -> None:
     """Exit with a message if the user can fix `error`."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
-
-    from perceptune.errors import UserError, fail
 
     if isinstance(error, UserError | OSError):
         fail(str(error))

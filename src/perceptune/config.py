@@ -32,6 +32,8 @@ T = TypeVar("T")
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _MOST_THREADS = 1024
 
+FORMER = ("augment", "reported")  # settings of the version before, ignored for one version
+
 OBJECTIVES = (
     "val/accuracy",
     "val/loss",
@@ -166,6 +168,11 @@ def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
     return config
 
 
+def warn_of_former(key: str) -> None:
+    """Warn of a setting of the previous version, which has no effect any more."""
+    print(f"perceptune: {key} has no effect any more; remove it", file=sys.stderr)
+
+
 def to_yaml(values: Any) -> str:
     """Dump plain dicts and lists as YAML, in their own order.
 
@@ -202,9 +209,9 @@ def _plain(composed: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
 
 def _drop_former(settings: dict[str, Any]) -> None:
     """Drop settings of the previous version, with a warning."""
-    for key in {"augment", "reported"} & settings.keys():
-        if settings.pop(key) not in (None, {"name": "none"}):
-            print(f"perceptune: {key} has no effect any more; remove it", file=sys.stderr)
+    for key in FORMER:
+        if settings.pop(key, None) not in (None, {"name": "none"}):
+            warn_of_former(key)
 
 
 def _group(settings: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -89,9 +89,7 @@ def _wanted(study: Any, names: list[str], importances: Any) -> dict[str, Callabl
         "slice": partial(plots.plot_slice, study, target_name=name),
         "intermediate_values": partial(plots.plot_intermediate_values, study),
     }
-    if importances:
-        found["importances"] = partial(_draw_importances, importances)
-    return found
+    return found | ({"importances": partial(_draw_importances, importances)} if importances else {})
 
 
 def _sized(axes: Any) -> "Figure":
@@ -105,6 +103,8 @@ def _tidy_slices(axes: Any) -> "Figure":
     """A layout of the panels alone: in Optuna's the colours' scale lies across them."""
     figure = _sized(axes)
     *panels, scale = figure.axes
+    for panel in panels:
+        panel.tick_params(axis="x", which="both", labelrotation=45)  # choices may be long
     figure.set_size_inches(max(9, 3 * len(panels)), 5)
     scale.set_position((0.93, 0.13, 0.012, 0.77))
     scale.set_in_layout(False)
@@ -131,7 +131,7 @@ def _draw_importances(found: Sequence[Any]) -> Any:
     names, fractions = [one.name for one in found], [one.fraction for one in found]
     axes.barh(names, fractions, xerr=[one.sd for one in found], capsize=3)
     axes.invert_yaxis()
-    axes.set(xlabel="fraction of what the parameters explain one by one", xlim=(0, None))
+    axes.set(title="importances by fANOVA", xlabel="fraction of the variance", xlim=(0, None))
     return axes
 
 
