@@ -1,4 +1,4 @@
-"""The built package, in an environment without the repository."""
+"""The wheels of both distributions, in an environment without the repository."""
 
 import os
 import shutil
@@ -15,16 +15,17 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `bin` folder of a fresh environment with the wheel in it."""
+    """The `bin` folder of a fresh environment with both wheels in it."""
     uv = shutil.which("uv")
     if uv is None:
-        pytest.skip("uv builds and installs the wheel; pip install uv")
+        pytest.skip("uv builds and installs the wheels; pip install uv")
     folder = tmp_path_factory.mktemp("wheel")
-    _run(uv, "build", "--wheel", "--out-dir", str(folder), str(app.root()))
-    [wheel] = folder.glob("*.whl")
+    _run(uv, "build", "--wheel", "--all-packages", "--out-dir", str(folder), str(app.root()))
+    wheels = sorted(map(str, folder.glob("*.whl")))
+    assert len(wheels) == 2
     _run(uv, "venv", "--python", sys.executable, str(folder / "venv"))
     python = folder / "venv" / "bin" / "python"
-    _run(uv, "pip", "install", "--python", str(python), str(wheel))
+    _run(uv, "pip", "install", "--python", str(python), *wheels)
     return python.parent
 
 
@@ -49,7 +50,7 @@ def test_the_wheel_runs_a_multirun(installed: Path, tmp_path: Path) -> None:
     assert printed.count("val 0.") == 2
 
 
-def test_the_wheel_brings_the_sweeper_and_hides_no_other_plugin(installed: Path) -> None:
+def test_the_wheels_bring_the_sweeper_and_hide_no_other_plugin(installed: Path) -> None:
     code = "import hydra_plugins, optuna_joblib_sweeper; print(hydra_plugins.__file__)"
     assert _run(str(installed / "python"), "-c", code).strip() == "None"
     printed = _run(str(installed / "python"), "-c", "import hydra_plugins as h; print(*h.__path__)")
