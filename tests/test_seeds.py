@@ -173,6 +173,12 @@ def test_a_seed_that_fails_loses_no_other(tmp_path: Path, capfd: Any) -> None:
     assert "(2 seeds: 0, 2)" in capfd.readouterr().out
 
 
+def test_an_output_folder_may_be_used_again(command: Callable[..., list[str]]) -> None:
+    again = ("-m", "hydra.sweep.dir=output", "tracking.enabled=false", "train.epochs=1")
+    assert "(3 seeds: 0–2)" in command(*again, "seed=0,1,2")[-1]
+    assert "(2 seeds: 5–6)" in command(*again, "seed=5,6")[-1]
+
+
 def test_an_error_that_all_seeds_share_is_raised_once(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         _train_all(tmp_path, "data=csv", "data.path=nothing.csv", "repeats=2")

@@ -7,7 +7,7 @@ seeds is one run, see `runs.loop`; its parent is the study's.
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -160,45 +160,49 @@ def parent_run(tracking: Tracking, name: str, folder: Path) -> Iterator[Run | No
     Raises:
         UserError: the store cannot be used.
     """
-    if not tracking.enabled:
-        with _summarized(None, folder):
-            yield None
-        return
     ref = ExperimentRef(tracking.uri, tracking.experiment)
-    with open_parent(ref, name, {"kind": "multirun"}) as run, _summarized(run, folder):
+    parent = open_parent(ref, name, {"kind": "multirun"}) if tracking.enabled else nullcontext()
+    with parent as run, _summarized(run, folder):
         yield run
 
 
 @contextmanager
 def _summarized(parent: Run | None, folder: Path) -> Iterator[None]:
     """Summarize when the block ends, even where one of the trainings has failed."""
+    known = {} if parent else reading.records_in(folder)  # an output folder may be used again
     try:
         yield
     except Exception:
-        summarize(parent, folder)
+        summarize(parent, folder, known)
         raise
-    summarize(parent, folder)
+    summarize(parent, folder, known)
 
 
-def summarize(parent: Run | None, folder: Path) -> None:
-    """Print and record the spread over seeds of the trainings below `parent`."""
-    found = list(_recorded_below(parent, folder))
+def summarize(parent: Run | None, folder: Path, known: Mapping[Path, int] | None = None) -> None:
+    """Print and record the spread over seeds of the trainings below `parent`.
+
+    Args:
+        parent: their parent; None without a store.
+        folder: where their files are without a store.
+        known: records in it to leave out; see `reading.read_folders`.
+    """
+    found = list(_recorded_below(parent, folder, known))
     settings = settings_of(found)
     if not settings:
         return
     print(summary(settings), flush=True)
-    if parent is None:
-        return
-    if len({_key(run) for run in found}) == 1:
+    if parent and len({_key(run) for run in found}) == 1:
         record(parent, settings[0])
-    else:
+    elif parent:
         record_table(parent, settings)
 
 
-def _recorded_below(parent: Run | None, folder: Path) -> Iterator[SeedRun]:
+def _recorded_below(
+    parent: Run | None, folder: Path, known: Mapping[Path, int] | None
+) -> Iterator[SeedRun]:
     """The finished trainings of a parent, or without a store those below `folder`."""
     if parent is None:
-        for run in reading.read_folders(folder):
+        for run in reading.read_folders(folder, known):
             if "best/epoch" in run.metrics:
                 overrides, history = reading.read_folder(Path(run.id))
                 yield SeedRun.of(run, overrides, history)

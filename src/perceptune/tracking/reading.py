@@ -128,10 +128,20 @@ def fetch_file(uri: str, run_id: str, name: str, folder: Path) -> Path | None:
         return None
 
 
-def read_folders(folder: Path) -> list[RunRecord]:
-    """The runs without a store in the folders below `folder`, in the order of their names."""
-    paths = sorted(folder.rglob(RECORD))
-    return [_folder_record(path.parent, json.loads(path.read_text("utf-8"))) for path in paths]
+def records_in(folder: Path) -> dict[Path, int]:
+    """The records of runs without a store below `folder`: when each was written, in ns."""
+    return {path: path.stat().st_mtime_ns for path in sorted(folder.rglob(RECORD))}
+
+
+def read_folders(folder: Path, known: Mapping[Path, int] | None = None) -> list[RunRecord]:
+    """The runs without a store in the folders below `folder`, in the order of their names.
+
+    Args:
+        folder: where to look.
+        known: an earlier answer of `records_in`; records that are still the same are left out.
+    """
+    new = sorted(dict(records_in(folder).items() - (known or {}).items()))
+    return [_folder_record(path.parent, json.loads(path.read_text("utf-8"))) for path in new]
 
 
 def read_folder(folder: Path) -> tuple[list[str], list[dict[str, float]]]:
