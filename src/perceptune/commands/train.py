@@ -21,7 +21,7 @@ from omegaconf import OmegaConf, open_dict
 from optuna_joblib_sweeper import CurrentTrial, current_trial
 from optuna_joblib_sweeper.signals import deaf_children
 from perceptune import app, terminal
-from perceptune.config import Config, parse
+from perceptune.config import Config, Tracking, parse
 from perceptune.errors import UserError, fail
 
 if TYPE_CHECKING:
@@ -63,7 +63,6 @@ class MultirunParent(Callback):
             fail(str(error))
 
     def _open(self, config: "DictConfig") -> None:
-        from perceptune.config import Tracking
         from perceptune.seeds import parent_run
 
         overrides = config.hydra.overrides.task
