@@ -5,8 +5,12 @@ import sys
 
 import pytest
 
-from optuna_joblib_sweeper.errors import Interrupted
-from optuna_joblib_sweeper.signals import deaf_children, interrupts_wait, signals_interrupt
+from optuna_joblib_sweeper.signals import (
+    Interrupted,
+    deaf_children,
+    interrupts_wait,
+    signals_interrupt,
+)
 
 
 def test_a_signal_raises_at_the_end_of_a_block_that_makes_it_wait() -> None:

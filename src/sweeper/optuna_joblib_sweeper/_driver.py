@@ -19,10 +19,10 @@ from optuna_joblib_sweeper._engine import Engine
 from optuna_joblib_sweeper._job import Job, StudyPlan
 from optuna_joblib_sweeper._progress import Display
 from optuna_joblib_sweeper._study import StudyStore
-from optuna_joblib_sweeper.errors import Interrupted, SweepError
+from optuna_joblib_sweeper.errors import SweepError
 from optuna_joblib_sweeper.result import SweepResult, TrialResult
 from optuna_joblib_sweeper.settings import class_name
-from optuna_joblib_sweeper.signals import signals_interrupt
+from optuna_joblib_sweeper.signals import Interrupted, signals_interrupt
 
 if TYPE_CHECKING:
     from optuna_joblib_sweeper._mlflow import ParentRun

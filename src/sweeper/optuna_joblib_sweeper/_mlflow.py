@@ -19,10 +19,10 @@ from optuna_joblib_sweeper._job import Job, StudyPlan, TrackingLink
 from optuna_joblib_sweeper._record import StudyRecord, TrialRecord
 from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper._tally import Tally
-from optuna_joblib_sweeper.errors import Interrupted, SweepError, reason_of
+from optuna_joblib_sweeper.errors import SweepError, reason_of
 from optuna_joblib_sweeper.paths import absolute_uri
 from optuna_joblib_sweeper.result import SweepResult
-from optuna_joblib_sweeper.signals import interrupts_wait
+from optuna_joblib_sweeper.signals import Interrupted, interrupts_wait
 
 FLUSH_SECONDS = 1.0
 _BELOW = f"tags.`{mlflow_runs.PARENT_TAG}`"

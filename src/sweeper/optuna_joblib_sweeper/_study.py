@@ -57,7 +57,9 @@ class StudyStore:
     def _refuse_change(self, now: Fingerprint) -> None:
         stored, other = self.record().fingerprint, "choose another hydra.sweeper.study_name"
         if stored is None:
-            raise SweepError(f"study {self.name} was not built by this sweeper; {other}")
+            raise SweepError(
+                f"study {self.name} was built by an earlier version, or by another program; {other}"
+            )
         difference = Fingerprint(**stored).difference(now)
         if difference:
             built = f"study {self.name} was built with another space or config (- then, + now)"

@@ -17,8 +17,6 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
 from optuna_joblib_sweeper.paths import sqlite_file as sqlite_file
 from optuna_joblib_sweeper.processes import identity
 from optuna_joblib_sweeper.signals import interrupts_wait
@@ -64,6 +62,8 @@ def store_lock(uri: str) -> Iterator[None]:
         yield
         return
     local.parent.mkdir(parents=True, exist_ok=True)
+    from filelock import FileLock  # 0.1 s
+
     with FileLock(f"{local}.lock"):
         refuse_broken(local)
         yield

@@ -10,10 +10,18 @@ from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from types import FrameType
 
-from optuna_joblib_sweeper.errors import Interrupted
 from optuna_joblib_sweeper.processes import descendants, kill_descendants
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM reached the driver."""
+
+    def __init__(self, signal_number: int) -> None:
+        """Remember the signal, from which the exit code follows."""
+        super().__init__(f"by {signal.Signals(signal_number).name}")
+        self.exit_code = 128 + signal_number
 
 
 @contextmanager
