@@ -195,7 +195,12 @@ def test_a_worker_killed_inside_a_journal_write_is_mended_on_the_spot(app: App) 
     source = (app.folder / "app.py").read_text()
     # What SIGKILL between acquiring the journal's lock and the end of the line leaves behind.
     torn = (
-        "        os.symlink('optuna.journal', 'optuna.journal.lock')\n"
+        "        while True:\n"  # the other worker may hold the lock
+        "            try:\n"
+        "                os.symlink('optuna.journal', 'optuna.journal.lock')\n"
+        "                break\n"
+        "            except FileExistsError:\n"
+        "                continue\n"
         "        with open('optuna.journal', 'ab') as file:\n"
         '            file.write(b\'{"op_code":5,"worker_id":"me","tri\')\n'
         "        os.kill("
