@@ -4,11 +4,14 @@ Knows nothing of their content.
 """
 
 import hashlib
+import os
 import stat
 from functools import lru_cache
 from pathlib import Path
 
 from perceptune.errors import UserError
+
+_MOST_BYTES = 4 * 10**9  # more than any data set here; fewer than would fill a memory
 
 
 def fingerprint(path: Path, *, remedy: str) -> str:
@@ -20,15 +23,35 @@ def fingerprint(path: Path, *, remedy: str) -> str:
     Raises:
         UserError: no such file, or an unreadable one; `remedy` ends the message.
     """
+    status = regular_file(path, remedy=remedy)
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # reading a named pipe would wait forever
-            raise UserError(f"{path} is a folder or a device, expected a file; {remedy}")
         return _sha256(path.resolve(), status.st_size, status.st_mtime_ns)
-    except FileNotFoundError:
-        raise UserError(f"no file {path}; {remedy}") from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {reason(error)}; {remedy}") from None
+
+
+def regular_file(path: Path, *, remedy: str, most_bytes: int = _MOST_BYTES) -> os.stat_result:
+    """Check, before it is read, that `path` is a regular file of at most `most_bytes`.
+
+    Returns:
+        The file's status.
+
+    Raises:
+        UserError: no such file, or a folder, pipe or device, or too large a file; `remedy` ends
+            the message.
+    """
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise UserError(f"no file {path}; {remedy}") from None
+    except (OSError, ValueError) as error:  # a null character in the name is a ValueError
+        raise UserError(f"cannot read {path}: {reason(error)}; {remedy}") from None
+    if not stat.S_ISREG(status.st_mode):  # reading a named pipe would wait forever
+        raise UserError(f"{path} is a folder or a device, expected a file; {remedy}")
+    if status.st_size > most_bytes:
+        size = f"{status.st_size / 1e6:,.0f} MB, expected {most_bytes / 1e6:,.0f} MB at most"
+        raise UserError(f"{path} has {size}; {remedy}")
+    return status
 
 
 def reason(error: BaseException) -> str:
