@@ -22,7 +22,8 @@ def test_what_is_no_regular_file_is_refused_without_being_opened(tmp_path: Path)
     for name in (".", "pipe", "dangling", "absent", "nul\0l", "x" * 300):
         with pytest.raises(UserError) as caught:
             fingerprint(tmp_path / name, remedy=REMEDY)
-        assert str(caught.value).endswith(REMEDY) and "\n" not in str(caught.value)
+        assert str(caught.value).endswith(REMEDY)
+        assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="a folder or a device"):
         regular_file(Path(os.devnull), remedy=REMEDY)
 
