@@ -166,10 +166,8 @@ def test_the_objective_decides_which_epoch_is_kept_and_is_the_value_of_a_trial(
     values = [row[name] for row in result.history]
     assert result.metrics[name] == best(values) == values[result.best_epoch - 1]
     assert best(trial.reports.values()) == best(values)  # what a pruner has seen
-    others = {
-        min(range(80), key=lambda i: result.history[i][n]) for n in ("val/loss", "train/loss")
-    }
-    assert len(others) == 2  # so that the rows above tell the objectives apart
+    losses = [row["val/loss"] for row in result.history]
+    assert min(losses) < losses[-1]  # so that the last epoch is not the best by every objective
 
 
 def test_without_validation_the_last_weights_are_the_best(tmp_path: Path) -> None:
