@@ -13,12 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from optuna_joblib_sweeper.retries import KilledError, run_all
 from perceptune import figures
 from perceptune.config import Config, Tracking
 from perceptune.errors import UserError
 from perceptune.evaluation import Spread
 from perceptune.runs.run import Result, seeds_of
+from perceptune.runs.training import rank
 from perceptune.tracking import reading
 from perceptune.tracking.lifecycle import open_parent
 from perceptune.tracking.reading import RunRecord
@@ -89,8 +92,10 @@ class Setting:
 
     @property
     def best_run(self) -> str:
-        """The id of the run with the best validation accuracy."""
-        return max(self.runs, key=lambda run: run.metrics.get("val/accuracy", 0.0)).record.id
+        """The id of the best run, by their objectives."""
+        named = yaml.safe_load(self.runs[0].record.params.get("objective", "[]"))
+        objectives = named if isinstance(named, list) else [named]
+        return max(self.runs, key=lambda run: rank(run.metrics, objectives)).record.id
 
 
 def train_seeds(
