@@ -36,13 +36,14 @@ def run_sweep(plugin: Any, raw: Mapping[str, Any], arguments: Sequence[str]) -> 
         raw: the settings as Hydra read them.
 
     Raises:
-        SweepError: whatever a user can _storage.mend; nothing was created then.
+        SweepError: whatever a user can mend; nothing was created then.
         SystemExit: 130 after Ctrl-C, 143 after SIGTERM; the same command resumes.
     """
     config, context = plugin.config, plugin.hydra_context
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     plan, hooks = _plan.make_plan(context, config, raw, arguments)
+    _storage.refuse_unusable(plan.paths)
     sweep = Sweep(plan, hooks, plugin.task_function)
     sweep.print(_plan.announcement(plan))
     if plan.settings.dry_run:
