@@ -92,6 +92,15 @@ class StudyStore:
         find = self.storage.get_trial_id_from_study_id_trial_number
         return self.storage.get_trial(find(self.study_id, number))
 
+    def trial_of(self, study: str, number: str) -> FrozenTrial | None:
+        """A trial of this or another study in the storage; None if there is none."""
+        try:
+            study_id = self.storage.get_study_id_from_name(study)
+            find = self.storage.get_trial_id_from_study_id_trial_number
+            return self.storage.get_trial(find(study_id, int(number)))
+        except (KeyError, ValueError):
+            return None
+
     def take(self, number: int | None, budget: int | None, driver: Mapping[str, str]) -> int | None:
         """Take a trial to run: a waiting one, else a new one.
 
