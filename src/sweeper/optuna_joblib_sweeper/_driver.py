@@ -170,7 +170,11 @@ class Sweep:
         if self.parent is not None:
             self.parent.log_result(result, None, plots=False)
         what = f"study {result.name} has no complete trial of {len(result.trials)}"
-        raise SweepError(f"{what}; the reasons are in the log in {self.plan.paths.sweep_dir}")
+        failed = result.of("fail")
+        if not failed:
+            raise SweepError(f"{what}: all were pruned; choose another hydra/sweeper/pruner")
+        first = f"the first to fail was trial {failed[0].number}: {failed[0].reason}"
+        raise SweepError(f"{what}, {len(failed)} failed; {first}")
 
     def _confirm(self, candidates: Sequence[TrialResult]) -> None:
         """Train the candidates again with fresh seeds, and print how much luck there was."""
