@@ -19,6 +19,9 @@ DOORS = [
     ("hydra-core", "hydra.core.utils", "setup_globals"),
     ("hydra-core", "hydra.core.singleton", "Singleton.get_state"),
     ("omegaconf", "omegaconf.basecontainer", "BaseContainer._resolvers"),
+    ("omegaconf", "omegaconf", "ValueNode._set_value"),
+    ("omegaconf", "omegaconf", "ValueNode._deepcopy_impl"),
+    ("omegaconf", "omegaconf", "DictConfig._content"),
     ("optuna", "optuna.trial", "FrozenTrial._trial_id"),
     ("optuna", "optuna.trial", "Trial.relative_params"),
     ("joblib", "joblib._parallel_backends", "LokyBackend.configure"),
@@ -39,7 +42,7 @@ def test_a_door_is_where_it_was(distribution: str, module: str, name: str) -> No
     )
     assert there, (
         f"{distribution} {version(distribution)} has no {module}.{name} any more: find what took "
-        f"its place, and change optuna_joblib_sweeper/_private.py"
+        f"its place, and change optuna_joblib_sweeper/_private.py, or _nodes.py"
     )
 
 
@@ -51,6 +54,12 @@ def test_every_door_is_opened_in_one_module_alone() -> None:
         path.name for path in FOLDER.glob("*.py") if any(mark in path.read_text() for mark in marks)
     }
     assert users == {"_private.py"}
+    # Apart, because every Hydra app loads it, and `_private` imports Optuna and joblib.
+    marks = ("_set_value", "_deepcopy_impl", '"_content"')
+    users = {
+        path.name for path in FOLDER.glob("*.py") if any(mark in path.read_text() for mark in marks)
+    }
+    assert users == {"_nodes.py"}
 
 
 def test_optuna_still_makes_the_trial_that_a_storage_has() -> None:

@@ -115,7 +115,7 @@ def test_a_parameter_chooses_a_group_and_another_lives_only_under_it(sweep: Swee
                 ("gp", "GPSampler", "torch"),
             )
         ),
-        (["hydra/sweeper/pruner=threshold"], "hydra/sweeper/pruner: optuna.pruners.Threshold"),
+        (["hydra/sweeper/pruner=threshold"], "hydra.sweeper.pruner: optuna.pruners.Threshold"),
         (["x=1,2,3", "hydra.sweeper.check=test_sweeps.refuse"], "x=3: 3 is no good"),
         (["hydra.sweeper.confirm.top=2", "y=1,2", "seed=null"], "hydra.sweeper.confirm.key=seed"),
     ],

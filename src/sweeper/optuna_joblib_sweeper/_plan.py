@@ -12,7 +12,8 @@ from typing import Any
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from optuna_joblib_sweeper import _confirm, _fingerprint, _pool, _private, _samplers, _space_syntax
+from optuna_joblib_sweeper import _confirm, _fingerprint, _pool, _samplers, _space_syntax
+from optuna_joblib_sweeper._code import AppCode
 from optuna_joblib_sweeper._compose import Composer, SpaceCheck
 from optuna_joblib_sweeper._job import StudyPlan
 from optuna_joblib_sweeper.errors import SweepError
@@ -27,7 +28,11 @@ _MISSING = object()
 
 
 def make_plan(
-    context: HydraContext, config: DictConfig, raw: Mapping[str, Any], arguments: Sequence[str]
+    context: HydraContext,
+    config: DictConfig,
+    task_function: Callable[..., Any],
+    raw: Mapping[str, Any],
+    arguments: Sequence[str],
 ) -> tuple[StudyPlan, Mapping[str, Hook]]:
     """Read settings, space and config.
 
@@ -38,7 +43,7 @@ def make_plan(
         SweepError: whatever a user can mend.
     """
     settings = read_settings(raw)
-    hooks = {name: _hook(name, getattr(settings, name)) for name in _HOOKS}
+    hooks = _hooks(settings, task_function)
     _check_packages(settings)
     _warn_of_launcher(config.hydra.overrides.hydra)
     loader, look_up = context.config_loader, partial(_look_up, config)
@@ -103,17 +108,19 @@ def _look_up(config: DictConfig, key: str) -> Any:
     return found
 
 
-def _hook(name: str, path: str | None) -> Hook:
-    if path is None:
-        return None
-    try:
-        found: Hook = _private.locate(path)
-    except Exception as error:
-        first = str(error.__cause__ or error).splitlines()[0]
-        raise SweepError(f"hydra.sweeper.{name}={path}: {first}") from None
-    if not callable(found):
-        raise SweepError(f"hydra.sweeper.{name}={path}: not a function, but {found!r:.80}")
-    return found
+def _hooks(settings: Settings, task_function: Callable[..., Any]) -> dict[str, Hook]:
+    """The functions that the settings name, by the setting.
+
+    Raises:
+        SweepError: one is not the app's own.
+    """
+    app, paths = AppCode.of(task_function), {name: getattr(settings, name) for name in _HOOKS}
+    # As under `python app.py`, a space may be shaped by a module of the current folder.
+    also = {"custom_search_space": Path.cwd()}
+    return {
+        name: None if path is None else app.function(f"hydra.sweeper.{name}", path, also.get(name))
+        for name, path in paths.items()
+    }
 
 
 def _warn_of_launcher(hydra_overrides: Sequence[str]) -> None:
