@@ -163,7 +163,7 @@ class Sweeps:
         results = self.folder / "sweep" / "optimization_results.yaml"
         results.unlink(missing_ok=True)
         try:
-            hydra.multirun("config", task, [*overrides, "hydra.sweep.dir=sweep"])
+            hydra.multirun("config", task, ["hydra.sweep.dir=sweep", *overrides])
         finally:
             GlobalHydra.instance().clear()
         return OmegaConf.to_container(OmegaConf.load(results)) if results.exists() else None

@@ -1,6 +1,9 @@
 """Everything that can be refused before a study: read, checked and composed; creates nothing."""
 
+import contextlib
+import copy
 import logging
+import os
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +14,7 @@ from typing import Any
 
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from optuna_joblib_sweeper import _confirm, _fingerprint, _pool, _samplers, _space_syntax
 from optuna_joblib_sweeper._code import AppCode
@@ -45,10 +49,11 @@ def make_plan(
     settings = read_settings(raw)
     hooks = _hooks(settings, task_function)
     _check_packages(settings)
-    _warn_of_launcher(config.hydra.overrides.hydra)
+    _warn_of_launcher(config)
     loader, look_up = context.config_loader, partial(_look_up, config)
     read = _space_syntax.read_plan(settings.params, arguments, loader, look_up)
-    space, composer = read.space, Composer(context, config, read.fixed)
+    folder = _study_folder(config)
+    space, composer = read.space, Composer(context, config, read.fixed, folder)
     points = len(space.grid()) if settings.is_grid else None
     suggest_more, check = hooks["custom_search_space"], hooks["check"]
     if not space.parameters and suggest_more is None:
@@ -67,7 +72,7 @@ def make_plan(
         settings=settings,
         space=space,
         composer=composer,
-        paths=StudyPaths.read(name, Path(str(config.hydra.sweep.dir)), settings.storage),
+        paths=StudyPaths.read(name, folder, settings.storage),
         fingerprint=_fingerprint.Fingerprint(str(space), rest, directions, settings.is_grid),
         points=points,
         confirm_seeds=_confirm.fresh_seeds(settings.confirm, base) if settings.confirm.top else (),
@@ -123,8 +128,23 @@ def _hooks(settings: Settings, task_function: Callable[..., Any]) -> dict[str, H
     }
 
 
-def _warn_of_launcher(hydra_overrides: Sequence[str]) -> None:
+def _study_folder(config: DictConfig) -> Path:
+    """`hydra.sweep.dir`; of one that differs from trial to trial, what all have in common."""
+    with contextlib.suppress(OmegaConfBaseException):
+        return Path(str(config.hydra.sweep.dir))
+    folders = []
+    for number in range(2):
+        job = copy.deepcopy(config)
+        job.hydra.job.num, job.hydra.job.id = number, str(number)
+        folders.append(str(job.hydra.sweep.dir))
+        OmegaConf.copy_cache(from_config=job, to_config=config)  # times of day, for example
+    return Path(os.path.commonpath(folders))
+
+
+def _warn_of_launcher(config: DictConfig) -> None:
     """An app may have a launcher for its other multiruns; one chosen now would be in vain."""
-    for override in hydra_overrides:
+    # As they were typed: `hydra.sweep.subdir=${hydra.job.num}` has a value in a trial alone.
+    overrides: Any = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
+    for override in overrides:
         if override.startswith("hydra/launcher=") and override != "hydra/launcher=basic":
             log.warning("%s is not used: see hydra.sweeper.n_jobs and .backend", override)
