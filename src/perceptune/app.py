@@ -22,10 +22,12 @@ _VERSION_BASE = "1.3"
 def root() -> Path:
     """The folder that holds `conf` and `sweeps`.
 
-    A checkout comes first: an editable install leaves stale copies in the package.
+    A checkout comes first: an editable install leaves stale copies in the package. In a wheel the
+    folder holds nothing else, for Hydra would take it for a group of configurations.
     """
     repository = _PACKAGE.parents[1]
-    return repository if (repository / "conf" / "config.yaml").is_file() else _PACKAGE
+    checkout = (repository / "conf" / "config.yaml").is_file()
+    return repository if checkout else _PACKAGE / "configs"
 
 
 def hydra_app(command: str, arguments: Sequence[str], job: Callable[..., Any]) -> Callable[[], Any]:

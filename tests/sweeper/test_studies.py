@@ -1,6 +1,7 @@
 """Whole studies of small foreign apps: what they find, remember, refuse and leave behind."""
 
 import os
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -71,7 +72,11 @@ def test_a_finished_study_asked_again_runs_nothing_and_tells_its_results(app: Ap
 
 
 def test_failures_keep_their_reason_and_the_study_goes_on(app: App) -> None:
-    app.run("failing=[1,3]")
+    done = app.run("failing=[1,3]")
+    said = (
+        "2 of 6 trials failed, which hydra.sweeper.max_failure_rate=1 allows; the first, trial 1: "
+    )
+    assert f"{said}ValueError: no luck with this one" in done.stdout
     trials = app.study().trials
     assert [t.state.name for t in trials].count("COMPLETE") == 4
     assert trials[1].user_attrs["reason"] == "ValueError: no luck with this one"
@@ -120,6 +125,17 @@ def test_a_cluster_runs_the_trials_as_well(app: App) -> None:
     (app.folder / "app.py").write_text(source.replace("    task()\n", cluster))
     app.run("hydra.sweeper.backend=dask")
     assert app.states() == ["COMPLETE"] * 6
+
+
+def test_a_study_without_a_name_says_how_to_resume_it(make_app: Callable[..., App]) -> None:
+    config = CONFIG.replace("    study_name: test\n    storage: optuna.journal\n", "")
+    app = make_app(config=config)
+    first = app.run("hydra.sweep.dir='out put'", "hydra.sweeper.n_trials=2").stdout
+    [line] = [line for line in first.splitlines() if line.startswith("The same command starts")]
+    again = app.run(*shlex.split(line.partition(" with ")[2]), "hydra.sweeper.n_trials=3").stdout
+    assert "3/3 trial 2 " in again
+    assert "1/3" not in again
+    assert "The same command starts" not in again
 
 
 RESOLVERS = """
