@@ -6,6 +6,7 @@ Importing this module registers the resolvers `${perceptune.…:}`, in every pro
 import re
 import sys
 from collections.abc import Callable, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from perceptune.errors import UserError
 from perceptune.tracking.store import artifacts_beside, default_uri
 
 _PACKAGE = Path(__file__).resolve().parent
-_VERSION_BASE = "1.3"
 
 
 def root() -> Path:
@@ -40,18 +40,16 @@ def hydra_app(command: str, arguments: Sequence[str], job: Callable[..., Any]) -
         raise UserError("--experimental-rerun is refused: it would load a pickle")
     import hydra
 
-    from perceptune.commands._private import checked_configs
+    from perceptune.commands._private import VERSION_BASE, checked_configs, text_helps
 
     # The group `experiment` is in the defaults list already, so Hydra would refuse the `+`.
     overrides = [re.sub(r"^\+(?=experiment=)", "", word) for word in _without_former(arguments)]
     sys.argv = [f"perceptune {command}", *overrides]
-    decorate = hydra.main(
-        config_path=str(root() / "conf"), config_name="config", version_base=_VERSION_BASE
-    )
+    decorate = hydra.main(config_path=str(root() / "conf"), config_name="config", **VERSION_BASE)
     app: Callable[[], Any] = decorate(job)
 
     def run() -> Any:
-        with checked_configs():
+        with checked_configs(), text_helps():
             return app()
 
     return run
@@ -66,10 +64,10 @@ def compose(overrides: Sequence[str]) -> Config:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
-    from perceptune.commands._private import checked_configs
+    from perceptune.commands._private import VERSION_BASE, checked_configs
 
     folder = str(root() / "conf")
-    with checked_configs(), initialize_config_dir(folder, version_base=_VERSION_BASE):
+    with checked_configs(), initialize_config_dir(folder, **VERSION_BASE):
         return parse(hydra_compose("config", _without_former(overrides)))
 
 
@@ -94,5 +92,8 @@ _RESOLVERS: dict[str, Callable[..., Any]] = {
     "direction": _direction,
     "artifacts": artifacts_beside,
 }
+# OmegaConf 2.3 has an older function of the name that 2.4 prefers.
+_NEWER = "replace" in signature(OmegaConf.register_resolver).parameters
+_register = getattr(OmegaConf, "register_resolver" if _NEWER else "register_new_resolver")
 for _name, _resolver in _RESOLVERS.items():
-    OmegaConf.register_new_resolver(f"perceptune.{_name}", _resolver, replace=True)
+    _register(f"perceptune.{_name}", _resolver, replace=True)

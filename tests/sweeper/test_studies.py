@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from apps import APP, CONFIG, FOREIGN_APP, App
 
+from versions import REGISTER
+
 
 def test_the_example_app_runs_where_perceptune_can_not_be_imported(tmp_path: Path) -> None:
     blocker = tmp_path / "sitecustomize.py"
@@ -152,10 +154,10 @@ class Shifted:
         with self.lock:
             return number + 1
 
-OmegaConf.register_new_resolver("plus", lambda a, b: a + b)
-OmegaConf.register_new_resolver("doubled", doubled)
-OmegaConf.register_new_resolver("shifted", Shifted())
-"""
+OmegaConf.REGISTER("plus", lambda a, b: a + b)
+OmegaConf.REGISTER("doubled", doubled)
+OmegaConf.REGISTER("shifted", Shifted())
+""".replace("REGISTER", REGISTER)
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
