@@ -12,6 +12,7 @@ import psutil
 from hydra import version
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -19,6 +20,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna_joblib_sweeper import processes
 from versions import VERSION_BASE
 
+Plugins.instance()  # whose configs a fixture of Hydra's would else drop after each test
 FOREIGN_APP = Path(__file__).parents[2] / "examples" / "foreign_app" / "app.py"
 
 APP = '''
