@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optuna_joblib_sweeper.paths import sqlite_file
+from optuna_joblib_sweeper.secrets import is_masked
 from perceptune.reports.page import published
 from perceptune.terminal import Parser, print_table
 from perceptune.tracking.store import default_uri
@@ -74,7 +75,8 @@ def _stores(named: str | None, result: "SweepResult") -> list[str]:
     """Stores that may have the study's run: its own may have been moved."""
     if named is not None:
         return [named]
-    noted = [] if result.tracking_uri is None else [result.tracking_uri]
+    known = result.tracking_uri is not None and not is_masked(result.tracking_uri)
+    noted = [str(result.tracking_uri)] if known else []
     return [uri for uri in (*noted, _default_store()) if _is_there(uri)]
 
 

@@ -15,10 +15,11 @@ from typing import Any
 import optuna
 from hydra.core.singleton import Singleton
 from hydra.core.utils import run_job, setup_globals
+from omegaconf import DictConfig
 from optuna.trial import FrozenTrial, TrialState
 from threadpoolctl import threadpool_limits
 
-from optuna_joblib_sweeper import _private, _storage, _tally, current, processes
+from optuna_joblib_sweeper import _private, _storage, _tally, current, processes, secrets
 from optuna_joblib_sweeper._job import Job
 from optuna_joblib_sweeper._record import TrialRecord
 from optuna_joblib_sweeper._samplers import SamplerFactory
@@ -141,11 +142,17 @@ class Session:
     def _run_task(self, number: int, overrides: Sequence[str]) -> Any:
         composer, sweep_dir = self.plan.composer, str(self.plan.paths.sweep_dir)
         config = composer.compose_job(overrides, number, sweep_dir, self.job.quiet)
+        hidden = secrets.mask_config(config)  # Hydra writes it to the trial's folder
+
+        def task(kept: DictConfig) -> Any:
+            secrets.unmask_config(kept, hidden)
+            return self.job.task_function(kept)
+
         # Here, not once: a library that the first trial loads has its own thread pool.
         with threadpool_limits(limits=self.plan.settings.threads):
             job = run_job(
                 hydra_context=composer.context,
-                task_function=self.job.task_function,
+                task_function=task if hidden else self.job.task_function,
                 config=config,
                 job_dir_key="hydra.sweep.dir",
                 job_subdir_key="hydra.sweep.subdir",
@@ -153,7 +160,8 @@ class Session:
         return _private.returned(job)
 
     def _fail(self, trial: FrozenTrial, error: BaseException) -> None:
-        self.store.set_trial(trial, traceback="".join(traceback.format_exception(error)))
+        lines = traceback.format_exception(error)
+        self.store.set_trial(trial, traceback=secrets.masked("".join(lines)))
         self._tell(trial, TrialState.FAIL, None, reason_of(error))
 
     def _tell(

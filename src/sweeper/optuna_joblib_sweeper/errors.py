@@ -2,15 +2,21 @@
 
 from hydra.errors import CompactHydraException
 
+from optuna_joblib_sweeper.secrets import masked
+
 
 class SweepError(CompactHydraException):
     """A mistake that the user can mend: value, rule, remedy. Hydra prints it without traceback."""
+
+    def __init__(self, message: str) -> None:
+        """Passwords in `message` are masked."""
+        super().__init__(masked(message))
 
 
 def reason_of(error: BaseException) -> str:
     """An error in one line, with its class."""
     text = f"{type(error).__name__}: {error}".strip().rstrip(":")
-    return text.splitlines()[0][:500]
+    return masked(text.splitlines()[0])[:500]
 
 
 def one_line(text: str) -> str:
