@@ -27,7 +27,7 @@ from optuna_joblib_sweeper._engine import Engine
 from optuna_joblib_sweeper._job import Job, StudyPlan
 from optuna_joblib_sweeper._progress import Display
 from optuna_joblib_sweeper._study import StudyStore
-from optuna_joblib_sweeper.errors import SweepError
+from optuna_joblib_sweeper.errors import SweepError, full_disk_in_a_line, is_disk_full
 from optuna_joblib_sweeper.result import SweepResult, TrialResult
 from optuna_joblib_sweeper.settings import class_name
 from optuna_joblib_sweeper.signals import Interrupted, signals_interrupt
@@ -55,9 +55,14 @@ def run_sweep(plugin: Any, raw: Mapping[str, Any], arguments: Sequence[str]) -> 
     sweep = Sweep(plan, hooks, plugin.task_function)
     sweep.print(_plan.announcement(plan))
     if plan.settings.dry_run:
-        return
+        _storage.refuse_second_driver(plan.paths)
+        return StudyStore.refuse_start(plan.paths, plan.fingerprint)
     try:
-        with _storage.sole_driver(plan.paths), signals_interrupt():
+        with (
+            full_disk_in_a_line(plan.folders),
+            _storage.sole_driver(plan.paths),
+            signals_interrupt(),
+        ):
             sweep.open(config)
             sweep.run()
     except Interrupted as interruption:
@@ -88,6 +93,8 @@ class Sweep:
             plan.paths.sweep_dir.mkdir(parents=True, exist_ok=True)
             OmegaConf.save(secrets.masked_copy(config), plan.paths.composed)
         except OSError as error:
+            if is_disk_full(error):
+                raise
             folder = plan.paths.sweep_dir
             raise SweepError(f"hydra.sweep.dir={folder} can't be used: {error}") from None
         self.store = StudyStore.open(plan.paths, plan.fingerprint)
@@ -159,8 +166,6 @@ class Sweep:
                 if self.parent is not None and store is self.store:
                     self.parent.close_children()
                 return engine.run()
-        except SweepError:
-            raise  # the trials came to their ends
         except BaseException as error:
             engine.release()
             if isinstance(error, Interrupted):

@@ -25,7 +25,7 @@ from optuna_joblib_sweeper._record import TrialRecord
 from optuna_joblib_sweeper._samplers import SamplerFactory
 from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper._trial import RunningTrial, read_values
-from optuna_joblib_sweeper.errors import reason_of
+from optuna_joblib_sweeper.errors import full_disk_in_a_line, is_disk_full, reason_of
 
 
 def run_token(job_key: str, pickled_job: bytes, number: int | None) -> int | None:
@@ -62,7 +62,15 @@ class Session:
         self.samplers = SamplerFactory(job.plan.settings, job.plan.space)
 
     def run(self, number: int | None) -> int | None:
-        """Take a trial and see it to its end; None once the study should stop."""
+        """Take a trial and see it to its end; None once the study should stop.
+
+        Raises:
+            FullDiskError: the trial is not finished then, and its driver gives it back.
+        """
+        with full_disk_in_a_line(self.plan.folders):
+            return self._run(number)
+
+    def _run(self, number: int | None) -> int | None:
         settings, budget = self.plan.settings, self.plan.budget
         # Looked at here as well: this worker's last result is in the storage, but the driver,
         # which hands out tokens ahead of results, may not have seen it.
@@ -130,6 +138,8 @@ class Session:
         except optuna.TrialPruned:
             return self._tell(trial, TrialState.PRUNED)
         except (Exception, SystemExit) as error:  # composing failed, or the task called exit()
+            if is_disk_full(error):
+                raise
             return self._fail(trial, error)
         finally:
             current.set_current(None)
