@@ -38,6 +38,8 @@ def hydra_app(command: str, arguments: Sequence[str], job: Callable[..., Any]) -
         raise UserError("--experimental-rerun is refused: it would load a pickle")
     import hydra
 
+    from perceptune.commands._private import checked_configs
+
     # The group `experiment` is in the defaults list already, so Hydra would refuse the `+`.
     overrides = [re.sub(r"^\+(?=experiment=)", "", word) for word in _without_former(arguments)]
     sys.argv = [f"perceptune {command}", *overrides]
@@ -45,7 +47,12 @@ def hydra_app(command: str, arguments: Sequence[str], job: Callable[..., Any]) -
         config_path=str(root() / "conf"), config_name="config", version_base=_VERSION_BASE
     )
     app: Callable[[], Any] = decorate(job)
-    return app
+
+    def run() -> Any:
+        with checked_configs():
+            return app()
+
+    return run
 
 
 def compose(overrides: Sequence[str]) -> Config:
@@ -57,7 +64,10 @@ def compose(overrides: Sequence[str]) -> Config:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
-    with initialize_config_dir(str(root() / "conf"), version_base=_VERSION_BASE):
+    from perceptune.commands._private import checked_configs
+
+    folder = str(root() / "conf")
+    with checked_configs(), initialize_config_dir(folder, version_base=_VERSION_BASE):
         return parse(hydra_compose("config", _without_former(overrides)))
 
 
