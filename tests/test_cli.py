@@ -8,6 +8,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 
 from optuna_joblib_sweeper.testing import wait_until
@@ -219,6 +220,31 @@ def test_a_multirun_that_is_interrupted_closes_all_runs_without_a_traceback(
     statuses = [run.info.status for run in runs_in(tmp_path)]
     assert len(statuses) == 3
     assert not {"RUNNING", "FINISHED"} & set(statuses)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", ["-m seed=0,1,2,3", "repeats=4"])
+def test_a_killed_worker_loses_no_training_of_several(tmp_path: Path, words: str) -> None:
+    settings = "train.epochs=300 tracking.figures=none hydra.launcher.n_jobs=2"
+    process = subprocess.Popen([*COMMAND, "train", *words.split(), *settings.split()], cwd=tmp_path)
+    store = tmp_path / "mlruns" / "mlflow.db"
+    wait_until(
+        lambda: process.poll() is not None or (store.is_file() and _count(store, "metrics") > 0)
+    )
+    with closing(sqlite3.connect(store)) as database:
+        query = "SELECT tags.value FROM tags JOIN metrics USING (run_uuid) WHERE tags.key = 'pid'"
+        worker = int(database.execute(query).fetchone()[0])
+    assert worker in {child.pid for child in psutil.Process(process.pid).children(recursive=True)}
+    os.kill(worker, signal.SIGKILL)
+    assert process.wait() == 0
+    [parent, *children] = sorted(
+        runs_in(tmp_path), key=lambda run: "mlflow.parentRunId" in run.data.tags
+    )
+    finished = [run for run in children if run.info.status == "FINISHED"]
+    assert sorted(run.data.params["seed"] for run in finished) == ["0", "1", "2", "3"]
+    assert {run.info.status for run in children} == {"FINISHED", "FAILED"}
+    assert parent.info.status == "FINISHED"
+    assert "test/accuracy/mean" in parent.data.metrics
 
 
 def _count(store: Path, table: str) -> int:

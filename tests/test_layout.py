@@ -60,7 +60,7 @@ TESTED_FROM_ABOVE = [
     (
         "sweeper/test_plugin.py",
         "hydra_plugins/optuna_joblib_sweeper",
-        "config sweeper",
+        "config launcher sweeper",
         "Hydra finds the plugin, and its configurations are Optuna's arguments",
     ),
     (

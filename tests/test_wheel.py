@@ -50,9 +50,9 @@ def test_the_wheel_runs_a_multirun(installed: Path, tmp_path: Path) -> None:
     assert printed.count("val 0.") == 2
 
 
-def test_the_wheels_bring_the_sweeper_and_hide_no_other_plugin(installed: Path) -> None:
+def test_the_wheels_bring_the_sweeper_and_would_hide_no_other_plugin(installed: Path) -> None:
     code = "import hydra_plugins, optuna_joblib_sweeper; print(hydra_plugins.__file__)"
     assert _run(str(installed / "python"), "-c", code).strip() == "None"
     printed = _run(str(installed / "python"), "-c", "import hydra_plugins as h; print(*h.__path__)")
     plugins = {path.name for folder in printed.split() for path in Path(folder).iterdir()}
-    assert plugins >= {"optuna_joblib_sweeper", "hydra_joblib_launcher"}
+    assert "optuna_joblib_sweeper" in plugins

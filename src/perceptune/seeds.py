@@ -9,14 +9,19 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from optuna_joblib_sweeper.retries import KilledError, run_all
 from perceptune import figures
 from perceptune.config import Config, Tracking
 from perceptune.errors import UserError
 from perceptune.evaluation import Spread
 from perceptune.runs.run import Result, seeds_of
+from perceptune.runs.training import rank
 from perceptune.tracking import reading
 from perceptune.tracking.lifecycle import open_parent
 from perceptune.tracking.reading import RunRecord
@@ -87,8 +92,10 @@ class Setting:
 
     @property
     def best_run(self) -> str:
-        """The id of the run with the best validation accuracy."""
-        return max(self.runs, key=lambda run: run.metrics.get("val/accuracy", 0.0)).record.id
+        """The id of the best run, by their objectives."""
+        named = yaml.safe_load(self.runs[0].record.params.get("objective", "[]"))
+        objectives = named if isinstance(named, list) else [named]
+        return max(self.runs, key=lambda run: rank(run.metrics, objectives)).record.id
 
 
 def train_seeds(
@@ -101,7 +108,7 @@ def train_seeds(
 ) -> list[Result]:
     """Train a network with each of `repeats` seeds, `n_jobs` at a time; the split is the same.
 
-    A seed that fails does not stop the others.
+    A seed that fails does not stop the others, nor does the death of a process.
 
     Args:
         config: what to train.
@@ -118,34 +125,31 @@ def train_seeds(
     for name in ("resume", "register"):
         if getattr(config, name) is not None:
             raise UserError(f"{name} is for one training, got repeats={config.repeats}; drop one")
-    from joblib import Parallel, delayed
-
     seeds = seeds_of(config)
     words = [word for word in overrides if word.partition("=")[0] not in ("repeats", "seed")]
-    jobs = [delayed(_train_one)(config, seed, words, folder, train) for seed in seeds]
+    tasks = [partial(_train_one, config, seed, words, folder, train) for seed in seeds]
     results, errors = [], []
-    parallel = Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)
-    for seed, ended in parallel(jobs):
-        if isinstance(ended, UserError):
+    for index, ended in run_all(tasks, n_jobs):
+        if isinstance(ended, UserError | KilledError):
             errors.append(str(ended))
         else:
             results.append(ended)
-            on_end(seed, ended)
+            on_end(seeds[index], ended)
     if errors:
         kinds = "; ".join(dict.fromkeys(errors))
-        raise UserError(kinds if not results else f"{len(errors)} of {len(jobs)} failed: {kinds}")
+        raise UserError(kinds if not results else f"{len(errors)} of {len(seeds)} failed: {kinds}")
     return results
 
 
 def _train_one(
     config: Config, seed: int, words: list[str], folder: Path, train: Train
-) -> tuple[int, Result | UserError]:
+) -> Result | UserError:
     """Train one seed; an error is returned, since raising it would stop the other seeds."""
     try:
         one = config.changed(seed=seed, repeats=1)
-        return seed, train(one, [*words, f"seed={seed}"], folder / f"seed_{seed}")
+        return train(one, [*words, f"seed={seed}"], folder / f"seed_{seed}")
     except UserError as error:
-        return seed, error
+        return error
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import json
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +144,30 @@ def test_patience_stops_early_and_keeps_the_best(tmp_path: Path) -> None:
     result = run(tmp_path, "tracking.enabled=false", "train.epochs=500", "train.patience=3")
     assert result.outcome == "stopped_early"
     assert result.epochs == result.best_epoch + 3
+
+
+@pytest.mark.parametrize(
+    ("objective", "best"),
+    [
+        ("val/accuracy", max),
+        ("val/loss", min),
+        ("train/loss", min),
+        ("[val/loss,fit_seconds]", min),
+    ],
+)
+def test_the_objective_decides_which_epoch_is_kept_and_is_the_value_of_a_trial(
+    tmp_path: Path, objective: str, best: Callable[[Iterable[float]], float]
+) -> None:
+    # It overfits: validation loss has its minimum long before accuracy has its maximum.
+    long = ("model.hidden=[64]", "train.epochs=80", "optimizer.lr=0.02", "data.split_seed=3")
+    trial = FakeTrial(folder=tmp_path / "trial")
+    result = run(tmp_path, *long, "tracking.enabled=false", f"objective={objective}", trial=trial)
+    name = objective.strip("[").partition(",")[0]
+    values = [row[name] for row in result.history]
+    assert result.metrics[name] == best(values) == values[result.best_epoch - 1]
+    assert best(trial.reports.values()) == best(values)  # what a pruner has seen
+    losses = [row["val/loss"] for row in result.history]
+    assert min(losses) < losses[-1]  # so that the last epoch is not the best by every objective
 
 
 def test_without_validation_the_last_weights_are_the_best(tmp_path: Path) -> None:

@@ -101,8 +101,8 @@ def test_a_chosen_launcher_is_warned_about_and_every_worker_keeps_its_threads(ap
         "    trial = current_trial()\n"
     )
     (app.folder / "app.py").write_text(source.replace("    trial = current_trial()\n", spy))
-    done = app.run("hydra/launcher=joblib", "hydra.sweeper.n_jobs=1")
-    assert "hydra/launcher=joblib is not used" in done.stdout
+    done = app.run("hydra/launcher=joblib_retry", "hydra.sweeper.n_jobs=1")
+    assert "hydra/launcher=joblib_retry is not used" in done.stdout
     assert app.states() == ["COMPLETE"] * 6
 
 

@@ -20,7 +20,7 @@ from perceptune.evaluation import Scores, Spread, calibrate, confused_pairs, mis
 from perceptune.nn.checkpoint import save_network
 from perceptune.nn.layout import Array
 from perceptune.nn.network import Network
-from perceptune.runs.training import Training
+from perceptune.runs.training import Training, rank
 from perceptune.tracking.registry import Registration
 from perceptune.tracking.runs import Run
 
@@ -92,7 +92,7 @@ def record_results(
         predictions = predictions_of(first, "test", first.parts.test)
         final |= predictions.metrics("test")
     run.log_metrics(final)
-    best_seed = max(trainings, key=lambda training: training.best.metrics.get("val/accuracy", 0.0))
+    best_seed = max(trainings, key=lambda training: rank(training.best.metrics, config.objectives))
     record_weights(best_seed, run, as_model=not in_trial)
     if _draws(config, in_trial):
         _draw(trainings, run, predictions)

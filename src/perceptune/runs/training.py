@@ -3,6 +3,7 @@
 Knows data, network and checkpoint; knows nothing of where a run is recorded or shown.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -23,9 +24,7 @@ from perceptune.nn.state import TrainingState
 
 @dataclass
 class Best:
-    """The best weights so far: highest validation accuracy, lowest validation loss among equals.
-
-    Without a validation part the last weights are the best.
+    """The best weights so far, as `rank` orders them; where it cannot, the last ones.
 
     Attributes:
         theta: (size,) those weights.
@@ -39,15 +38,15 @@ class Best:
     metrics: dict[str, float] = field(default_factory=dict)
     age: int = 0
 
-    def offer(self, record: Epoch, weights: Array) -> None:
+    def offer(self, record: Epoch, weights: Array, objectives: Sequence[str]) -> None:
         """Keep a copy of `weights` (size,) if `record` shows that they are better."""
-        if record.val_loss is not None and self.metrics:
-            ours = self.metrics["val/accuracy"], -self.metrics["val/loss"]
-            if (record.val_accuracy, -record.val_loss) <= ours:
-                self.age += 1
-                return
+        metrics = metrics_of(record)
+        ours = rank(self.metrics, objectives)
+        if ours and rank(metrics, objectives) <= ours:
+            self.age += 1
+            return
         self.theta = weights.copy()
-        self.epoch, self.metrics, self.age = record.number, metrics_of(record), 0
+        self.epoch, self.metrics, self.age = record.number, metrics, 0
 
 
 @dataclass
@@ -81,7 +80,7 @@ class Training:
 
     @property
     def impatient(self) -> bool:
-        """True when validation accuracy has not improved for as long as patience allows."""
+        """True when the weights have not become better for as long as patience allows."""
         patience = self.config.policy.patience
         return patience is not None and self.best.age >= patience
 
@@ -97,9 +96,23 @@ class Training:
                 f"{record.train_loss}; lower optimizer.lr={self.config.recipe.lr:g} or set "
                 "train.clip_norm"
             )
-        self.best.offer(record, self.state.weights)
+        self.best.offer(record, self.state.weights, self.config.objectives)
         self.seconds += record.seconds
         self.history.append({"epoch": record.number, **metrics_of(record)})
+
+
+def rank(metrics: Mapping[str, float], objectives: Sequence[str]) -> tuple[float, ...]:
+    """A key that orders epochs, or trainings, by their metrics: the higher, the better.
+
+    The objectives come first, then validation accuracy, then validation loss. It is empty where
+    none of these was measured.
+    """
+    names = dict.fromkeys([*objectives, "val/accuracy", "val/loss"])
+    return tuple(
+        metrics[name] if name.endswith("accuracy") else -metrics[name]
+        for name in names
+        if name in metrics
+    )
 
 
 def metrics_of(record: Epoch) -> dict[str, float]:

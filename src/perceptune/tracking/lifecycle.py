@@ -66,8 +66,8 @@ def open_folder(folder: Path, *, name: str, tags: Mapping[str, str]) -> Iterator
 def open_parent(ref: ExperimentRef, name: str, tags: Mapping[str, str]) -> Iterator[MlflowRun]:
     """A parent run for those that this process and others make while the block runs.
 
-    It is deleted at the end if it has no children. If the block fails, children whose processes
-    have ended are closed as well.
+    It is deleted at the end if it has no children. Children whose processes were killed are closed
+    as well.
 
     Raises:
         StoreError: the store cannot be opened.
@@ -111,8 +111,7 @@ def _held(open_: Callable[[], AnyRun], close: Callable[..., None]) -> Iterator[A
 
 @interrupts_wait()
 def _close_parent(run: MlflowRun, status: str, reason: str | None = None) -> None:
-    if status != "FINISHED":
-        close_dead_runs(run.client, run.client.get_run(run.id).info.experiment_id)
+    close_dead_runs(run.client, run.client.get_run(run.id).info.experiment_id)
     run.close(status, reason)
     if not children_of(run.store, run.id):
         run.client.delete_run(run.id)
