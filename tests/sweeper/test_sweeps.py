@@ -136,7 +136,7 @@ def test_a_parameter_chooses_a_group_and_another_lives_only_under_it(sweep: Swee
                 ("gp", "GPSampler", "torch"),
             )
         ),
-        (["hydra/sweeper/pruner=threshold"], "hydra/sweeper/pruner: optuna.pruners.Threshold"),
+        (["hydra/sweeper/pruner=threshold"], "hydra.sweeper.pruner: optuna.pruners.Threshold"),
         (["x=1,2,3", "hydra.sweeper.check=test_sweeps.refuse"], "x=3: 3 is no good"),
         (["hydra.sweeper.confirm.top=2", "y=1,2", "seed=null"], "hydra.sweeper.confirm.key=seed"),
     ],
@@ -480,6 +480,32 @@ def test_the_folder_of_a_trial_is_its_own_even_where_the_output_folder_is_shared
 ) -> None:
     sweep(echo, "x=1,2", "hydra.sweep.subdir=.")
     assert [config["x"] for config in seen(sweep)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("override", "folders"),
+    [
+        ("hydra.sweep.subdir=s_${hydra.job.num}", ["sweep/s_0", "sweep/s_1"]),
+        ("hydra.sweep.subdir=${hydra.job.id}", ["sweep/app_0", "sweep/app_1"]),
+        ("hydra.sweep.subdir=${hydra.job.override_dirname}", ["sweep/x=1", "sweep/x=2"]),
+        ("hydra.sweep.subdir=of_${x}", ["sweep/of_1", "sweep/of_2"]),
+        ("hydra.sweep.dir=sweep/r_${hydra.job.num}", ["sweep/r_0/0", "sweep/r_1/1"]),
+        ("hydra.sweep.dir=sweep/${hydra.job.override_dirname}", ["sweep/x=1/0", "sweep/x=2/1"]),
+    ],
+)
+def test_a_trials_output_folder_is_named_as_in_hydras_own_sweepers(
+    sweep: Sweeps, override: str, folders: list[str]
+) -> None:
+    def task(config: Any) -> float:
+        from hydra.core.hydra_config import HydraConfig
+
+        Path(HydraConfig.get().runtime.output_dir, "mine.txt").touch()
+        return float(config.x)
+
+    sweep(task, "x=1,2", override)
+    assert sweep.study().best_value == 1.0
+    made = sorted(str(path.parent) for path in Path().rglob("mine.txt"))
+    assert made == folders
 
 
 def test_resolvers_of_the_main_module_reach_the_workers(sweep: Sweeps) -> None:

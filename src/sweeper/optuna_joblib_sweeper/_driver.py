@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from hydra.core.singleton import Singleton
 from hydra.core.utils import configure_log
 from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial
@@ -50,7 +49,7 @@ def run_sweep(plugin: Any, raw: Mapping[str, Any], arguments: Sequence[str]) -> 
     config, context = plugin.config, plugin.hydra_context
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    plan, hooks = _plan.make_plan(context, config, raw, arguments)
+    plan, hooks = _plan.make_plan(context, config, plugin.task_function, raw, arguments)
     _storage.refuse_unusable(plan.paths)
     sweep = Sweep(plan, hooks, plugin.task_function)
     sweep.print(_plan.announcement(plan))
@@ -133,11 +132,12 @@ class Sweep:
         return ParentRun.opened(self.plan, self.store)
 
     def _job(self, plan: StudyPlan) -> Job:
+        state, whole = _private.singletons()
         return Job(
             plan=plan,
             task_function=self.task_function,
-            singletons=Singleton.get_state(),
-            resolvers=_private.app_resolvers(),
+            singletons=state,
+            whole=whole,
             tracking=self.parent.link if self.parent else None,
             driver=processes.identity(),
             # Elsewhere the workers belong to a cluster, and outlive a driver by right.
