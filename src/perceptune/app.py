@@ -9,6 +9,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,17 @@ from perceptune.overrides.known import known
 from perceptune.tracking.store import artifacts_beside, default_uri
 
 _PACKAGE = Path(__file__).resolve().parent
-_VERSION_BASE = "1.3"
 
 
 def root() -> Path:
     """The folder that holds `conf` and `sweeps`.
 
-    A checkout comes first: an editable install leaves stale copies in the package.
+    A checkout comes first: an editable install leaves stale copies in the package. In a wheel the
+    folder holds nothing else, for Hydra would take it for a group of configurations.
     """
     repository = _PACKAGE.parents[1]
-    return repository if (repository / "conf" / "config.yaml").is_file() else _PACKAGE
+    checkout = (repository / "conf" / "config.yaml").is_file()
+    return repository if checkout else _PACKAGE / "configs"
 
 
 def run(command: str, given: Namespace, job: Callable[..., Any]) -> None:
@@ -41,7 +43,7 @@ def run(command: str, given: Namespace, job: Callable[..., Any]) -> None:
     """
     import hydra
 
-    from perceptune.commands._private import checked_configs
+    from perceptune.commands._private import VERSION_BASE, checked_configs, text_helps
 
     if given.help:
         print(_help_of(given), end="")
@@ -51,10 +53,8 @@ def run(command: str, given: Namespace, job: Callable[..., Any]) -> None:
     many = None if command == "compare" else given.multirun
     overrides = words.readable(_without_former(typed), many=bool(many))
     sys.argv = [f"perceptune {command}", *options.for_hydra(given), *overrides]
-    decorate = hydra.main(
-        config_path=str(root() / "conf"), config_name="config", version_base=_VERSION_BASE
-    )
-    with _explained(overrides, given.config_dir, many=many), checked_configs():
+    decorate = hydra.main(config_path=str(root() / "conf"), config_name="config", **VERSION_BASE)
+    with _explained(overrides, given.config_dir, many=many), checked_configs(), text_helps():
         decorate(job)()
 
 
@@ -128,10 +128,10 @@ def _help_of(given: Namespace) -> str:
 def _initialized() -> Iterator[None]:
     from hydra import initialize_config_dir
 
-    from perceptune.commands._private import checked_configs
+    from perceptune.commands._private import VERSION_BASE, checked_configs
 
     folder = str(root() / "conf")
-    with checked_configs(), initialize_config_dir(folder, version_base=_VERSION_BASE):
+    with checked_configs(), initialize_config_dir(folder, **VERSION_BASE):
         yield
 
 
@@ -179,5 +179,8 @@ _RESOLVERS: dict[str, Callable[..., Any]] = {
     "direction": _direction,
     "artifacts": artifacts_beside,
 }
+# OmegaConf 2.3 has an older function of the name that 2.4 prefers.
+_NEWER = "replace" in signature(OmegaConf.register_resolver).parameters
+_register = getattr(OmegaConf, "register_resolver" if _NEWER else "register_new_resolver")
 for _name, _resolver in _RESOLVERS.items():
-    OmegaConf.register_new_resolver(f"perceptune.{_name}", _resolver, replace=True)
+    _register(f"perceptune.{_name}", _resolver, replace=True)
