@@ -41,6 +41,8 @@ def run(command: str, given: Namespace, job: Callable[..., Any]) -> None:
     """
     import hydra
 
+    from perceptune.commands._private import checked_configs
+
     if given.help:
         print(_help_of(given), end="")
         return
@@ -52,7 +54,7 @@ def run(command: str, given: Namespace, job: Callable[..., Any]) -> None:
     decorate = hydra.main(
         config_path=str(root() / "conf"), config_name="config", version_base=_VERSION_BASE
     )
-    with _explained(overrides, given.config_dir, many=many):
+    with _explained(overrides, given.config_dir, many=many), checked_configs():
         decorate(job)()
 
 
@@ -126,7 +128,10 @@ def _help_of(given: Namespace) -> str:
 def _initialized() -> Iterator[None]:
     from hydra import initialize_config_dir
 
-    with initialize_config_dir(str(root() / "conf"), version_base=_VERSION_BASE):
+    from perceptune.commands._private import checked_configs
+
+    folder = str(root() / "conf")
+    with checked_configs(), initialize_config_dir(folder, version_base=_VERSION_BASE):
         yield
 
 
