@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from perceptune import __version__
 from perceptune.errors import UserError, fail, shorten
 from perceptune.overrides.spelling import nearest, or_list
+from perceptune.terminal import keep_output, refuse_lost_output
 
 USAGE = """\
 perceptune: perceptrons in NumPy, composed by Hydra, tracked in MLflow, tuned by Optuna
@@ -42,6 +43,7 @@ COMMANDS = ("train", "evaluate", "predict", "compare", "report", "ui", "info")
 
 def main() -> None:
     """Run the command that `sys.argv` names, and exit with its code."""
+    keep_output()
     arguments = sys.argv[1:]
     if arguments[:1] == ["help"] and arguments[1:]:
         arguments = [arguments[1], "--help"]
@@ -65,6 +67,7 @@ def _without_traceback(command: str, arguments: list[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises errors instead of printing them
     try:
         import_module(f"perceptune.commands.{command}").main(arguments)
+        refuse_lost_output()
     except KeyboardInterrupt:
         return 130
     except Exception as error:

@@ -86,6 +86,7 @@ class MultirunParent(Callback):
 
 def _job(composed: "DictConfig") -> Any:
     """One job, called by Hydra, maybe in another process; returns the objective."""
+    terminal.keep_output()
     settings, trial = HydraConfig.get(), current_trial()
     alone = settings.mode is RunMode.RUN
     # Interpolations are resolved in the configuration, not here.

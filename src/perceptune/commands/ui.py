@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from perceptune.errors import UserError
-from perceptune.terminal import Parser
+from perceptune.terminal import Parser, how_to_install
 from perceptune.tracking.store import ExperimentRef, default_uri, find_experiment, refuse_absent
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -86,7 +86,7 @@ def _optuna(options: Namespace) -> list[str]:
     beside = Path(sys.executable).parent
     program = shutil.which("optuna-dashboard", path=f"{beside}{os.pathsep}{os.environ['PATH']}")
     if program is None:
-        raise UserError("--studies needs optuna-dashboard: pip install optuna-dashboard")
+        raise UserError(f"--studies needs optuna-dashboard: {how_to_install('optuna-dashboard')}")
     if not _JOURNAL.is_file():
         raise UserError(f"no studies yet: {_JOURNAL} does not exist")
     return [program, "--host", options.host, "--port", str(options.port + 1), str(_JOURNAL)]
