@@ -6,10 +6,13 @@ Importing this module registers the resolvers `${perceptune.…:}`, in every pro
 import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import chdir
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
 
 from perceptune.config import FORMER, Config, parse, warn_of_former
 from perceptune.errors import UserError
@@ -46,6 +49,20 @@ def hydra_app(command: str, arguments: Sequence[str], job: Callable[..., Any]) -
     )
     app: Callable[[], Any] = decorate(job)
     return app
+
+
+def in_start_folder(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """Make `job` run in the folder where the command was started, in every process.
+
+    A relative path then has one meaning, whatever `hydra.job.chdir` says.
+    """
+
+    @wraps(job)
+    def located(composed: DictConfig) -> Any:
+        with chdir(HydraConfig.get().runtime.cwd):
+            return job(composed)
+
+    return located
 
 
 def compose(overrides: Sequence[str]) -> Config:

@@ -25,6 +25,7 @@ def main(arguments: list[str]) -> None:
     app.hydra_app("compare", arguments, _job)()
 
 
+@app.in_start_folder
 def _job(composed: DictConfig) -> None:
     """The comparison, called by Hydra."""
     from rich.console import Console

@@ -62,7 +62,7 @@ def _parse(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--studies", action="store_true", help="optuna-dashboard at the next port")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     parser.add_argument("--experiment", default="perceptune", help="experiment to open")
-    parser.add_argument("--store", default=os.environ.get("MLFLOW_TRACKING_URI") or default_uri())
+    parser.add_argument("--store", default=default_uri())
     options = parser.parse_args(list(arguments))
     if not 1 <= options.port <= 65_534:
         raise UserError(f"--port must be from 1 to 65534, got {options.port}")

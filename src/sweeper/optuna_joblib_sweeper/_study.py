@@ -5,8 +5,7 @@ so a study interrupted and resumed has the very trials of one that ran straight 
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 from optuna import create_study
@@ -33,7 +32,8 @@ class StudyStore:
         self.storage = storage or open_storage(paths.storage)
         self.name = paths.study_name
         self.study_id = self.storage.get_study_id_from_name(self.name)
-        self.paths = replace(paths, root=Path(self.record().folder or paths.root))
+        recorded = self.record().folder
+        self.paths = paths.rooted(recorded) if recorded else paths
 
     @classmethod
     def open(cls, paths: StudyPaths, fingerprint: Fingerprint) -> "StudyStore":
@@ -50,7 +50,7 @@ class StudyStore:
             create_study(storage=storage, study_name=name, directions=goals, load_if_exists=True)
         store = cls(paths, storage)
         if is_new:
-            store.set_record(fingerprint=asdict(fingerprint), folder=str(paths.root))
+            store.set_record(fingerprint=asdict(fingerprint), folder=paths.recorded_root)
         store._refuse_change(fingerprint)
         return store
 
