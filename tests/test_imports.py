@@ -62,7 +62,10 @@ ONLY = {
     "optax": ("perceptune/backends/jax.py",),
     "torch": ("perceptune/backends/torch.py",),
     "hydra_plugins": (),
-    "hydra._internal": ("sweeper/optuna_joblib_sweeper/_private.py",),
+    "hydra._internal": (
+        "perceptune/commands/_private.py",
+        "sweeper/optuna_joblib_sweeper/_private.py",
+    ),
     "joblib._parallel_backends": ("sweeper/optuna_joblib_sweeper/_private.py",),
     "joblib.executor": ("sweeper/optuna_joblib_sweeper/_private.py",),
     "joblib.externals": ("sweeper/optuna_joblib_sweeper/_private.py",),

@@ -1,12 +1,14 @@
 """The terminal: command lines, progress of a training, summaries, tables."""
 
+import re
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
-from perceptune.errors import UserError
+from perceptune.errors import UserError, one_line, shorten
+from perceptune.overrides.spelling import nearest
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,8 +28,20 @@ class Parser(ArgumentParser):
         Raises:
             UserError: always.
         """
-        usage = " ".join(self.format_usage().split())
-        raise UserError(f"{message}; {usage}")
+        unknown = re.search(r"unrecognized arguments: (-\S*)", message)
+        raise UserError(self._unknown(unknown[1]) if unknown else f"{message}; {self._usage()}")
+
+    def _unknown(self, option: str) -> str:
+        """What is said of an option that does not exist."""
+        name, _, value = option.lstrip("-").partition("=")
+        if meant := nearest(name, re.findall(r"--([\w-]+)", self.format_help())):
+            return f"no option {shorten(option)}; did you mean --{meant[0]}?"
+        if "OVERRIDE" in self.format_usage():
+            return f"an override has no dashes: {shorten(name)}={shorten(value) or 'VALUE'}"
+        return f"no option {shorten(option)}; {self._usage()}"
+
+    def _usage(self) -> str:
+        return one_line(self.format_usage())
 
 
 @contextmanager
@@ -88,7 +102,7 @@ def summary(result: "Result") -> str:
     return "\n".join(f"{label:>12}  {value}" for label, value in rows)
 
 
-def one_line(name: str, metrics: Mapping[str, float], run_id: str | None) -> str:
+def job_line(name: str, metrics: Mapping[str, float], run_id: str | None) -> str:
     """The line that is printed after one job of several."""
     parts = [
         f"{part} {metrics[f'{part}/accuracy']:.4f}"

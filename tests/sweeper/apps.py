@@ -83,20 +83,22 @@ class App:
         (folder / "conf" / "config.yaml").write_text(config)
 
     def command(self, *overrides: str) -> list[str]:
-        return [sys.executable, "app.py", "--multirun", *overrides]
+        return [sys.executable, str(self.folder / "app.py"), "--multirun", *overrides]
 
-    def run(self, *overrides: str, ok: bool = True) -> "subprocess.CompletedProcess[str]":
-        done = subprocess.run(
-            self.command(*overrides), cwd=self.folder, capture_output=True, text=True, timeout=300
-        )
+    def run(
+        self, *overrides: str, ok: bool = True, cwd: Path | None = None
+    ) -> "subprocess.CompletedProcess[str]":
+        command, where = self.command(*overrides), cwd or self.folder
+        done = subprocess.run(command, cwd=where, capture_output=True, text=True, timeout=300)
         if ok:
             assert done.returncode == 0, done.stdout + done.stderr
         return done
 
-    def start(self, *overrides: str) -> "subprocess.Popen[str]":
+    def start(self, *overrides: str, **environment: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
             self.command(*overrides),
             cwd=self.folder,
+            env={**os.environ, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -162,7 +164,7 @@ class Sweeps:
         results = self.folder / "sweep" / "optimization_results.yaml"
         results.unlink(missing_ok=True)
         try:
-            hydra.multirun("config", task, [*overrides, "hydra.sweep.dir=sweep"])
+            hydra.multirun("config", task, ["hydra.sweep.dir=sweep", *overrides])
         finally:
             GlobalHydra.instance().clear()
         return OmegaConf.to_container(OmegaConf.load(results)) if results.exists() else None

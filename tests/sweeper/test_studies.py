@@ -4,11 +4,12 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from apps import FOREIGN_APP, App
+from apps import APP, CONFIG, FOREIGN_APP, App
 
 
 def test_the_example_app_runs_where_perceptune_can_not_be_imported(tmp_path: Path) -> None:
@@ -119,3 +120,38 @@ def test_a_cluster_runs_the_trials_as_well(app: App) -> None:
     (app.folder / "app.py").write_text(source.replace("    task()\n", cluster))
     app.run("hydra.sweeper.backend=dask")
     assert app.states() == ["COMPLETE"] * 6
+
+
+RESOLVERS = """
+import functools, threading
+from omegaconf import OmegaConf
+
+@functools.cache
+def doubled(number):
+    return 2 * number
+
+class Shifted:
+    lock = threading.Lock()
+    def __call__(self, number):
+        with self.lock:
+            return number + 1
+
+OmegaConf.register_new_resolver("plus", lambda a, b: a + b)
+OmegaConf.register_new_resolver("doubled", doubled)
+OmegaConf.register_new_resolver("shifted", Shifted())
+"""
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_resolvers_that_can_not_be_sent_reach_the_workers_too(
+    make_app: Callable[..., App], n_jobs: int
+) -> None:
+    """A plain one is sent; those with a cache or a lock come with the app's own script."""
+    source = APP.replace("import hydra\n", f"import hydra\n{RESOLVERS}", 1)
+    source = source.replace("return config.x**2", "return doubled(config.total)")
+    total = "total: ${plus:${doubled:${x}},${shifted:${y}}}\n"
+    app = make_app(source=source, config=CONFIG.replace("seconds:", f"{total}seconds:"))
+    app.run(f"hydra.sweeper.n_jobs={n_jobs}")
+    for trial in app.study().trials:
+        x, y = trial.params["x"], trial.params["y"]
+        assert trial.value == pytest.approx(2 * (2 * x + y + 1) + y)

@@ -82,10 +82,14 @@ def write_to(uri: str, run_id: str) -> MlflowRun:
 
 
 def close_dead_runs(client: "MlflowClient", experiment_id: str) -> None:
-    """Close the runs of an experiment whose process was killed, as FAILED."""
+    """Close the runs of an experiment whose process was killed, as FAILED.
+
+    A held one is left to who opened it, which knows whether it was finished.
+    """
     for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
         pid = run.data.tags.get("pid")
-        if pid and not may_be_alive(run.data.tags):
+        held = mlflow_runs.HELD_TAG in run.data.tags
+        if pid and not held and not may_be_alive(run.data.tags):
             reason = f"process {pid} was killed"
             mlflow_runs.close_run(client, run.info.run_id, "FAILED", "failed", reason)
 

@@ -1,8 +1,10 @@
 """Task configs composed by Hydra, for trials and for the checks before a study."""
 
 import copy
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -22,11 +24,17 @@ MAX_TEMPLATES = 32
 
 @dataclass
 class Composer:
-    """Composes the app's config with the fixed overrides and those of a trial."""
+    """Composes the app's config with the fixed overrides and those of a trial.
+
+    Attributes:
+        fixed: overrides of every trial.
+        folder: `hydra.sweep.dir`, as far as it is the same in all trials.
+    """
 
     context: HydraContext
     config: DictConfig
-    fixed: Sequence[str]  # overrides of every trial
+    fixed: Sequence[str]
+    folder: Path = Path()
     _templates: dict[tuple[str, ...], DictConfig] = field(default_factory=dict)
     _groups: dict[str, bool] = field(default_factory=dict)
 
@@ -73,7 +81,9 @@ class Composer:
         with open_dict(config):
             config.hydra.job.id = f"{config.hydra.job.name}_{number}"
             config.hydra.job.num = number
-            config.hydra.sweep.dir = sweep_dir
+            own = Path(str(config.hydra.sweep.dir))
+            # A start has one folder, whatever the time is then; a trial may have one of its own.
+            config.hydra.sweep.dir = str(Path(sweep_dir, os.path.relpath(own, self.folder)))
             if quiet:
                 _silence_console(config)
         return config

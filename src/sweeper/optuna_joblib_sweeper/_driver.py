@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from hydra.core.singleton import Singleton
 from hydra.core.utils import configure_log
 from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial
@@ -36,13 +35,14 @@ def run_sweep(plugin: Any, raw: Mapping[str, Any], arguments: Sequence[str]) -> 
         raw: the settings as Hydra read them.
 
     Raises:
-        SweepError: whatever a user can _storage.mend; nothing was created then.
+        SweepError: whatever a user can mend; nothing was created then.
         SystemExit: 130 after Ctrl-C, 143 after SIGTERM; the same command resumes.
     """
     config, context = plugin.config, plugin.hydra_context
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    plan, hooks = _plan.make_plan(context, config, raw, arguments)
+    plan, hooks = _plan.make_plan(context, config, plugin.task_function, raw, arguments)
+    _storage.refuse_unusable(plan.paths)
     sweep = Sweep(plan, hooks, plugin.task_function)
     sweep.print(_plan.announcement(plan))
     if plan.settings.dry_run:
@@ -117,11 +117,12 @@ class Sweep:
         return ParentRun.opened(self.plan, self.store)
 
     def _job(self, plan: StudyPlan) -> Job:
+        state, whole = _private.singletons()
         return Job(
             plan=plan,
             task_function=self.task_function,
-            singletons=Singleton.get_state(),
-            resolvers=_private.app_resolvers(),
+            singletons=state,
+            whole=whole,
             tracking=self.parent.link if self.parent else None,
             driver=processes.identity(),
             # Elsewhere the workers belong to a cluster, and outlive a driver by right.
@@ -169,7 +170,11 @@ class Sweep:
         if self.parent is not None:
             self.parent.log_result(result, None, plots=False)
         what = f"study {result.name} has no complete trial of {len(result.trials)}"
-        raise SweepError(f"{what}; the reasons are in the log in {self.plan.paths.sweep_dir}")
+        failed = result.of("fail")
+        if not failed:
+            raise SweepError(f"{what}: all were pruned; choose another hydra/sweeper/pruner")
+        first = f"the first to fail was trial {failed[0].number}: {failed[0].reason}"
+        raise SweepError(f"{what}, {len(failed)} failed; {first}")
 
     def _confirm(self, candidates: Sequence[TrialResult]) -> None:
         """Train the candidates again with fresh seeds, and print how much luck there was."""

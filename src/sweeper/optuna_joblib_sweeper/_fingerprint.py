@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from optuna.study import StudyDirection
 
 from optuna_joblib_sweeper._compose import task_part
 
@@ -36,6 +37,11 @@ class Fingerprint:
         goal = [f"direction: {self.direction}", f"grid: {str(self.grid).lower()}"]
         space = [f"space: {line}" for line in self.space.splitlines()]
         return goal + space + self.config.splitlines()
+
+    @property
+    def goals(self) -> list[StudyDirection]:
+        """The direction of each objective, as Optuna has it."""
+        return [StudyDirection[word.upper()] for word in self.direction.split(", ")]
 
     def searched(self) -> tuple[tuple[str, str], ...]:
         """Each swept key with what it is searched over."""

@@ -58,12 +58,16 @@ class TrackingLink:
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that a worker needs; pickled once and sent with each token."""
+    """Everything that a worker needs; pickled once and sent with each token.
+
+    Attributes:
+        whole: whether nothing of the app's is left out that its own script would register.
+    """
 
     plan: StudyPlan
     task_function: Callable[..., Any]
-    singletons: Mapping[Any, Any]
-    resolvers: Mapping[str, Any]
+    singletons: Mapping[str, Any]
+    whole: bool
     tracking: TrackingLink | None
     driver: Mapping[str, str]
     driver_pid: int | None

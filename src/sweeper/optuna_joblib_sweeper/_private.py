@@ -4,14 +4,17 @@ Seen in hydra-core 1.3.8, omegaconf 2.3.1, optuna 5.0.0 and joblib 1.6.0. After 
 them, `tests/sweeper/test_private.py` fails first and names the door that has moved.
 """
 
-import contextlib
+import sys
 from collections.abc import Mapping, Sequence
+from multiprocessing import spawn
+from types import ModuleType
 from typing import Any
 
 import cloudpickle
 from hydra._internal.config_loader_impl import get_overrides_dirname
 from hydra._internal.utils import _locate as locate  # its public `get_method` prints errors
 from hydra.core.override_parser.types import Override
+from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus
 from joblib._parallel_backends import LokyBackend
 from joblib.executor import get_memmapping_executor
@@ -24,7 +27,6 @@ from optuna.trial import FrozenTrial, Trial
 __all__ = ["LokyBackend", "TerminatedWorkerError", "locate", "native"]
 
 native = Override._convert_value  # an element of Hydra's parser as plain Python
-_HYDRAS_RESOLVERS = ("now", "hydra", "python_version")
 
 
 def override_dirname(config: DictConfig, overrides: Sequence[Override]) -> str:
@@ -40,21 +42,54 @@ def returned(job: JobReturn) -> Any:
     raise job._return_value
 
 
-def app_resolvers() -> dict[str, Any]:
-    """OmegaConf resolvers that the app registered; workers never run the app's main module."""
-    found = {}
-    for name, resolver in BaseContainer._resolvers.items():
-        if not name.startswith("oc.") and name not in _HYDRAS_RESOLVERS:
-            with contextlib.suppress(Exception):
-                cloudpickle.dumps(resolver)
-                found[name] = resolver
-    return found
+def main_module() -> dict[str, str]:
+    """How another process finds the script or module that this one runs; for `load_main`."""
+    found = spawn.get_preparation_data("worker")
+    return {key: found[key] for key in found if key.startswith("init_main")}
 
 
-def add_resolvers(resolvers: Mapping[str, Any]) -> None:
-    """Register what `app_resolvers` found in another process."""
-    for name, resolver in resolvers.items():
+def load_main(main: Mapping[str, str]) -> None:
+    """Run that script as a module, once, as multiprocessing does; its own `main` is not called."""
+    spawn.prepare(main)
+
+
+def can_be_sent(pickled: bytes) -> bool:
+    """Whether another process can read it without the script that this one runs."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        cloudpickle.loads(pickled)
+    except Exception:
+        return False
+    finally:
+        sys.modules["__main__"] = main
+    return True
+
+
+def singletons() -> tuple[dict[str, Any], bool]:
+    """Hydra's state for a worker, and whether it is whole.
+
+    It lacks resolvers that can't be sent, as those with a lock or a cache: see `load_main`.
+    """
+    state: dict[str, Any] = dict(Singleton.get_state())
+    resolvers = state["omegaconf_resolvers"]
+    state["omegaconf_resolvers"] = {k: r for k, r in resolvers.items() if _is_sent(r)}
+    return state, len(state["omegaconf_resolvers"]) == len(resolvers)
+
+
+def set_singletons(state: Mapping[str, Any]) -> None:
+    """Take over what `singletons` found in another process, beside the resolvers of this one."""
+    here = dict(BaseContainer._resolvers)
+    Singleton.set_state(dict(state))
+    for name, resolver in here.items():
         BaseContainer._resolvers.setdefault(name, resolver)
+
+
+def _is_sent(resolver: Any) -> bool:
+    try:
+        return can_be_sent(cloudpickle.dumps(resolver))
+    except Exception:
+        return False
 
 
 def trial_id(trial: FrozenTrial) -> int:

@@ -8,12 +8,11 @@ import os
 import pickle
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import optuna
-from hydra.core.singleton import Singleton
 from hydra.core.utils import run_job, setup_globals
 from optuna.trial import FrozenTrial, TrialState
 from threadpoolctl import threadpool_limits
@@ -27,8 +26,13 @@ from optuna_joblib_sweeper._trial import RunningTrial, read_values
 from optuna_joblib_sweeper.errors import reason_of
 
 
-def run_token(job_key: str, pickled_job: bytes, number: int | None) -> int | None:
+def run_token(
+    job_key: str, main: Mapping[str, str], pickled_job: bytes, number: int | None
+) -> int | None:
     """Run one trial: the waiting one called `number`, or whichever comes next.
+
+    Args:
+        main: the app's script, if the job can't be read or run without it; see `_private`.
 
     Returns:
         Its number; None if nothing is left to run, so a token that a cluster runs twice does no
@@ -36,6 +40,7 @@ def run_token(job_key: str, pickled_job: bytes, number: int | None) -> int | Non
     """
     if job_key not in _sessions:
         _sessions.clear()
+        _private.load_main(main)
         _sessions[job_key] = Session(pickle.loads(pickled_job))
     return _sessions[job_key].run(number)
 
@@ -51,8 +56,7 @@ class Session:
         if job.driver_pid is not None and job.driver_pid != os.getpid():
             processes.follow_driver(job.driver_pid)
         setup_globals()
-        Singleton.set_state(dict(job.singletons))
-        _private.add_resolvers(job.resolvers)
+        _private.set_singletons(job.singletons)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         self.job = job

@@ -40,6 +40,8 @@ _PATIENCE = {
 
 PARENT_TAG = "mlflow.parentRunId"
 _BEST_TAG = "best_run_id"
+HELD_TAG = "held"  # while a run is open whose end is recorded elsewhere, whoever dies
+HELD = {HELD_TAG: "true"}
 Tags = Mapping[str, str]
 
 
@@ -208,6 +210,13 @@ def close_run(
         log_batch(client, run_id, tags={key: text for key, text in tags.items() if text})
     finally:
         client.set_terminated(run_id, status)
+
+
+@interrupts_wait()
+def release(client: "MlflowClient", run_id: str) -> None:
+    """Say that a held run is closed."""
+    if HELD_TAG in client.get_run(run_id).data.tags:
+        client.delete_tag(run_id, HELD_TAG)
 
 
 def winner_tags(run_id: str) -> dict[str, str]:

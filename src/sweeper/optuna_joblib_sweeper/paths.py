@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
+from glob import escape
 from pathlib import Path
 
 
@@ -74,23 +75,25 @@ class StudyPaths:
     @property
     def trial_lock(self) -> Path | None:
         """Held while a trial is taken; None where the storage is a server, which has locks."""
-        return self.file and self.file.with_name(f"{self.file.name}.trials")
+        return self.file and self.file.with_name(f"{self.file.name}.sweep-trials")
 
     @property
     def driver_lock(self) -> Path | None:
         """Held while a driver works on a journal."""
-        return self.journal and self.journal.with_name(f"{self.journal.name}.driver")
+        return self.journal and self.journal.with_name(f"{self.journal.name}.sweep-driver")
+
+    @property
+    def write_lock(self) -> Path | None:
+        """Optuna's own lock of a journal, a symbolic link."""
+        return self.journal and self.journal.with_name(f"{self.journal.name}.lock")
 
     @property
     def write_locks(self) -> list[Path]:
-        """Optuna's own locks of a journal, left by killed writers."""
-        found = self.journal and self.journal.parent.glob(f"{self.journal.name}.lock*")
-        return list(found or ())
-
-    @property
-    def mended(self) -> Path:
-        """A journal without its torn lines, until it replaces the journal."""
-        return Path(f"{self.storage}.mended")
+        """That lock, and those that Optuna was about to break, as killed writers left them."""
+        if self.write_lock is None:
+            return []
+        broken = self.write_lock.parent.glob(f"{escape(self.write_lock.name)}*.rename")
+        return [lock for lock in (self.write_lock, *broken) if lock.is_symlink()]
 
     def trial_folder(self, number: int) -> Path:
         """What `CurrentTrial.folder` is, over all attempts."""
