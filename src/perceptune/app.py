@@ -19,7 +19,7 @@ from perceptune.config import FORMER, Config, parse, warn_of_former
 from perceptune.errors import UserError, fail
 from perceptune.overrides import mistakes, options, words
 from perceptune.overrides.known import known
-from perceptune.tracking.store import artifacts_beside, default_uri
+from perceptune.tracking.store import artifacts_beside, default_experiment, default_uri
 
 _PACKAGE = Path(__file__).resolve().parent
 _VERSION_BASE = "1.3"
@@ -193,6 +193,7 @@ def _direction(objective: Any) -> Any:
 _RESOLVERS: dict[str, Callable[..., Any]] = {
     "root": lambda: str(root()),
     "store": default_uri,
+    "experiment": default_experiment,
     "direction": _direction,
     "artifacts": artifacts_beside,
 }

@@ -45,6 +45,11 @@ def default_uri() -> str:
     return f"sqlite:///{folder}/mlruns/mlflow.db"
 
 
+def default_experiment() -> str:
+    """The experiment of MLFLOW_EXPERIMENT_NAME, else perceptune."""
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or "perceptune"
+
+
 def artifacts_beside(uri: str) -> str | None:
     """The URI of a local store's artifacts; MLflow's default depends on the current folder."""
     local = sqlite_file(absolute_uri(uri))

@@ -94,14 +94,19 @@ def follow_driver(driver_pid: int) -> None:
 
     A pool whose driver was killed would otherwise idle for five minutes.
     """
-    if any(thread.name == _WATCHER for thread in threading.enumerate()):
-        return  # the worker serves its second study
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
+    end_with(driver_pid)
+
+
+def end_with(parent_pid: int) -> None:
+    """End this process, and those below it, within moments of the one that started it."""
+    if any(thread.name == _WATCHER for thread in threading.enumerate()):
+        return  # a worker serves its second study
 
     def watch() -> None:
-        while os.getppid() == driver_pid:
+        while os.getppid() == parent_pid:
             time.sleep(0.2)
         kill_descendants()
         os._exit(1)
