@@ -89,13 +89,12 @@ def test_a_public_server_has_any_name_but_answers_its_own_pages_alone() -> None:
 
 def test_a_server_ends_with_its_parent_however_that_ends() -> None:
     serve = (
-        "from optuna_joblib_sweeper.processes import end_with; import sys;"
-        "end_with(int(sys.argv[1])); print('ready', flush=True); input()"
+        "from optuna_joblib_sweeper.processes import end_with; import sys, threading;"
+        "end_with(int(sys.argv[1])); print('ready', flush=True); threading.Event().wait()"
     )
     start = (
         "import os, subprocess, sys;"
-        "server = subprocess.Popen([sys.executable, '-c', sys.argv[1], str(os.getpid())],"
-        " stdin=subprocess.PIPE);"
+        "server = subprocess.Popen([sys.executable, '-c', sys.argv[1], str(os.getpid())]);"
         "print(server.pid, flush=True); server.wait()"
     )
     parent = subprocess.Popen(
@@ -105,5 +104,5 @@ def test_a_server_ends_with_its_parent_however_that_ends() -> None:
     lines = sorted(parent.stdout.readline().strip() for _ in range(2))
     assert lines[1] == "ready"
     parent.kill()
-    parent.wait()
+    parent.communicate()
     wait_until(lambda: not identity(int(lines[0]))["process_start"], 60)  # none, or a zombie
