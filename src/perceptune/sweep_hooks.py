@@ -69,6 +69,8 @@ def _evaluate(result: SweepResult, trial: TrialResult, scratch: Path, several: b
     """Evaluate one trial; record scores, figures and model on the study's run."""
     composed = OmegaConf.load(trial.folder / "config.yaml")
     assert isinstance(composed, DictConfig)
+    if result.tracking_uri is not None:  # the file may have it without a password
+        composed.tracking.uri = result.tracking_uri
     config = parse(composed)
     weights = _weights_of(trial, result.tracking_uri, BEST, scratch)
     saved = load_network(weights)

@@ -8,6 +8,7 @@ from typing import Any
 import optuna
 import pytest
 from apps import Sweeps
+from filelock import FileLock
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
@@ -160,6 +161,26 @@ def test_a_hook_that_does_not_exist_is_told_once(
     with pytest.raises(SweepError, match="on_complete=no"):
         sweep(echo, "x=1,2", "hydra.sweeper.on_complete=no.such")
     assert "no.such" not in caplog.text
+
+
+def test_a_dry_run_refuses_what_the_start_would_refuse(sweep: Sweeps) -> None:
+    dry = "hydra.sweeper.dry_run=true"
+    sweep(echo, "x=1,2")
+    with pytest.raises(SweepError, match=r"\+ space: x = choice\(1,3\)"):
+        sweep(echo, "x=1,3", dry)
+    sweep(echo, "x=1,2", dry)
+    (sweep.folder / "thesis.txt").write_text("Chapter 1\n")
+    for storage, reason in {
+        "thesis.txt": "is no journal",
+        "thesis.txt/journal": "can't be written",
+        "nonsense://x": "can't be opened",
+    }.items():
+        for overrides in ((), (dry,)):
+            with pytest.raises(SweepError, match=reason):
+                sweep(echo, "x=1,2", f"hydra.sweeper.storage={storage}", *overrides)
+    held = FileLock(sweep.folder / "optuna.journal.sweep-driver")
+    with held, pytest.raises(SweepError, match="in use by another sweep"):
+        sweep(echo, "x=1,2", dry)
 
 
 @pytest.mark.parametrize("kill_after", ["nothing", "the study", "its folder"])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optuna_joblib_sweeper.paths import sqlite_file
+from optuna_joblib_sweeper.secrets import is_masked
 from perceptune.reports.page import published
 from perceptune.terminal import Parser, print_table
 from perceptune.tracking.store import default_uri
@@ -73,7 +74,8 @@ def _stores(named: str | None, result: "SweepResult") -> list[str]:
     """Stores that may have the study's run: the one in use, then its own, which may be gone."""
     if named is not None:
         return [named]
-    noted = [] if result.tracking_uri is None else [result.tracking_uri]
+    known = result.tracking_uri is not None and not is_masked(result.tracking_uri)
+    noted = [str(result.tracking_uri)] if known else []
     return [uri for uri in (default_uri(), *noted) if _is_there(uri)]
 
 

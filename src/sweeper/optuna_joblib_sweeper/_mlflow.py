@@ -22,6 +22,7 @@ from optuna_joblib_sweeper._tally import Tally
 from optuna_joblib_sweeper.errors import SweepError, reason_of
 from optuna_joblib_sweeper.paths import absolute_uri
 from optuna_joblib_sweeper.result import SweepResult
+from optuna_joblib_sweeper.secrets import masked
 from optuna_joblib_sweeper.signals import Interrupted, interrupts_wait
 
 FLUSH_SECONDS = 1.0
@@ -81,7 +82,7 @@ class ParentRun:
             key, reason = "hydra.sweeper.mlflow.tracking_uri", reason_of(error)
             raise SweepError(f"{key}={uri} can't be used: {reason}") from error
         link = TrackingLink(uri, run.info.experiment_id, run.info.run_id)
-        store.set_record(tracking_uri=uri, run_id=link.run_id)
+        store.set_record(tracking_uri=masked(uri), run_id=link.run_id)
         _log_new_params(client, link.run_id, parent_params(plan, store.record()))
         # A tag beside the parameter, because a resume may have more trials.
         mlflow_runs.log_batch(client, link.run_id, tags={"n_trials": str(plan.budget)})

@@ -22,7 +22,7 @@ from optuna_joblib_sweeper._record import (
     damage_in_a_line,
     sweep_result,
 )
-from optuna_joblib_sweeper._storage import open_storage, trial_lock
+from optuna_joblib_sweeper._storage import has_studies, open_storage, read_storage, trial_lock
 from optuna_joblib_sweeper.errors import SweepError
 from optuna_joblib_sweeper.paths import StudyPaths
 from optuna_joblib_sweeper.processes import may_be_alive
@@ -60,6 +60,21 @@ class StudyStore:
             store = cls(paths, storage)
         store.refuse_change(fingerprint)
         return store
+
+    @classmethod
+    def refuse_start(cls, paths: StudyPaths, fingerprint: Fingerprint) -> None:
+        """Refuse what `open` would refuse, and create nothing.
+
+        Raises:
+            SweepError: the storage can't be used, or the study was built with something else.
+        """
+        if not has_studies(paths.storage):
+            return
+        storage = read_storage(paths.storage)
+        if paths.study_name in {study.study_name for study in storage.get_all_studies()}:
+            store = cls(paths, storage)
+            if not store._is_unfinished(fingerprint):
+                store.refuse_change(fingerprint)
 
     def _is_unfinished(self, fingerprint: Fingerprint) -> bool:
         """Whether a start was killed before it had built the study, and nobody used it since."""

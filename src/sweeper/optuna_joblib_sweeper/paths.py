@@ -95,6 +95,12 @@ class StudyPaths:
         broken = self.write_lock.parent.glob(f"{escape(self.write_lock.name)}*.rename")
         return [lock for lock in (self.write_lock, *broken) if lock.is_symlink()]
 
+    @property
+    def folders(self) -> list[Path]:
+        """Where a study writes: its storage, if that is a file, its results, its trials."""
+        file = self.journal or sqlite_file(self.storage)
+        return [*([file.parent] if file else []), self.sweep_dir, self.root]
+
     def trial_folder(self, number: int) -> Path:
         """What `CurrentTrial.folder` is, over all attempts."""
         return self.root / "trials" / self.study_name / str(number)
