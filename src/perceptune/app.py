@@ -8,18 +8,19 @@ import shutil
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
+from functools import wraps
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from perceptune.config import FORMER, Config, parse, warn_of_former
 from perceptune.errors import UserError, fail
 from perceptune.overrides import mistakes, options, words
 from perceptune.overrides.known import known
-from perceptune.tracking.store import artifacts_beside, default_uri
+from perceptune.tracking.store import artifacts_beside, default_experiment, default_uri
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -100,6 +101,22 @@ def _remove_records() -> None:
             return
 
 
+def in_start_folder(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """Make `job` run in the folder where the command was started, in every process.
+
+    A relative path then has one meaning, whatever `hydra.job.chdir` says.
+    """
+
+    from hydra.core.hydra_config import HydraConfig
+
+    @wraps(job)
+    def located(composed: DictConfig) -> Any:
+        with chdir(HydraConfig.get().runtime.cwd):
+            return job(composed)
+
+    return located
+
+
 def compose(overrides: Sequence[str]) -> Config:
     """Compose and parse the configuration of `perceptune train` with these overrides.
 
@@ -176,6 +193,7 @@ def _direction(objective: Any) -> Any:
 _RESOLVERS: dict[str, Callable[..., Any]] = {
     "root": lambda: str(root()),
     "store": default_uri,
+    "experiment": default_experiment,
     "direction": _direction,
     "artifacts": artifacts_beside,
 }

@@ -15,6 +15,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from optuna_joblib_sweeper.paths import absolute_uri
 from perceptune.backends.specs import NAMES
 from perceptune.data.sources import DataSpec
 from perceptune.errors import UserError, shorten
@@ -87,6 +88,7 @@ class Tracking:
 
     def __post_init__(self) -> None:
         _check_choice("figures", self.figures, ("all", "best", "none"))
+        object.__setattr__(self, "uri", absolute_uri(self.uri))  # frozen
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ def main(arguments: list[str]) -> None:
     app.run("compare", given, _job)
 
 
+@app.in_start_folder
 def _job(composed: DictConfig) -> None:
     """The comparison, called by Hydra."""
     from rich.console import Console

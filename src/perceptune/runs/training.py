@@ -215,7 +215,7 @@ def _refuse_changes(config: Config, saved: Config, overrides: list[str]) -> None
     now, then = flatten(config.settings), flatten(saved.settings)
     for override in overrides:
         key = override.partition("=")[0].lstrip("+~")
-        if key == "resume":
+        if key in ("resume", "tracking.uri"):  # a moved project has its store elsewhere
             continue
         for name in now.keys() | then.keys():
             if (name == key or name.startswith(f"{key}.")) and now.get(name) != then.get(name):

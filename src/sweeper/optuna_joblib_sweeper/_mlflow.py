@@ -14,7 +14,7 @@ import mlflow
 from mlflow.tracking import MlflowClient
 from optuna.trial import FrozenTrial, TrialState
 
-from optuna_joblib_sweeper import _outputs, _values, mlflow_runs, processes
+from optuna_joblib_sweeper import _outputs, _values, mlflow_runs, mlflow_stores, processes
 from optuna_joblib_sweeper._job import Job, StudyPlan, TrackingLink
 from optuna_joblib_sweeper._record import StudyRecord, TrialRecord
 from optuna_joblib_sweeper._study import StudyStore
@@ -70,7 +70,7 @@ class ParentRun:
         settings, run_id = plan.settings.mlflow, store.record().run_id
         name, files = settings.experiment or store.name, settings.artifact_location
         try:
-            with mlflow_runs.store_lock(uri):
+            with mlflow_stores.store_lock(uri):
                 client = mlflow_runs.client_of(uri)
                 experiment = mlflow_runs.experiment_id(client, name, files)
                 run = mlflow_runs.reopen(client, run_id) if run_id else None

@@ -5,8 +5,7 @@ so a study interrupted and resumed has the very trials of one that ran straight 
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 from optuna import create_study
@@ -38,7 +37,8 @@ class StudyStore:
         self.storage = storage or open_storage(paths.storage)
         self.name = paths.study_name
         self.study_id = self.storage.get_study_id_from_name(self.name)
-        self.paths = replace(paths, root=Path(self.record().folder or paths.root))
+        recorded = self.record().folder
+        self.paths = paths.rooted(recorded) if recorded else paths
 
     @classmethod
     def open(cls, paths: StudyPaths, fingerprint: Fingerprint) -> "StudyStore":
@@ -56,7 +56,7 @@ class StudyStore:
         store = cls(paths, storage)
         if store._is_unfinished(fingerprint):
             # The fingerprint last: with it the study is built.
-            store.set_record(folder=str(paths.root), fingerprint=asdict(fingerprint))
+            store.set_record(folder=paths.recorded_root, fingerprint=asdict(fingerprint))
             store = cls(paths, storage)
         store.refuse_change(fingerprint)
         return store
