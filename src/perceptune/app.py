@@ -4,17 +4,23 @@ Importing this module registers the resolvers `${perceptune.…:}`, in every pro
 """
 
 import re
+import shutil
 import sys
-from collections.abc import Callable, Sequence
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import chdir, contextmanager
+from functools import wraps
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from perceptune.config import FORMER, Config, parse, warn_of_former
-from perceptune.errors import UserError
-from perceptune.tracking.store import artifacts_beside, default_uri
+from perceptune.errors import UserError, fail
+from perceptune.overrides import mistakes, options, words
+from perceptune.overrides.known import known
+from perceptune.tracking.store import artifacts_beside, default_experiment, default_uri
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -30,45 +36,143 @@ def root() -> Path:
     return repository if checkout else _PACKAGE / "configs"
 
 
-def hydra_app(command: str, arguments: Sequence[str], job: Callable[..., Any]) -> Callable[[], Any]:
-    """Make a function that runs `job` with each configuration that Hydra composes from `arguments`.
+def run(command: str, given: Namespace, job: Callable[..., Any]) -> None:
+    """Run `job` with each configuration that Hydra composes from what was `given`.
 
     Raises:
-        UserError: an argument would make Hydra load a pickle.
+        UserError: an override that Hydra refuses.
     """
-    if any(argument.startswith("--experimental-rerun") for argument in arguments):
-        raise UserError("--experimental-rerun is refused: it would load a pickle")
     import hydra
 
     from perceptune.commands._private import VERSION_BASE, checked_configs, text_helps
 
-    # The group `experiment` is in the defaults list already, so Hydra would refuse the `+`.
-    overrides = [re.sub(r"^\+(?=experiment=)", "", word) for word in _without_former(arguments)]
-    sys.argv = [f"perceptune {command}", *overrides]
+    if given.help:
+        print(_help_of(given), end="")
+        return
+    # These groups are in the defaults list already, so Hydra would refuse the `+`.
+    typed = [re.sub(r"^\+(?=(experiment|sweeps)=)", "", word) for word in given.overrides]
+    many = None if command == "compare" else given.multirun
+    overrides = words.readable(_without_former(typed), many=bool(many))
+    sys.argv = [f"perceptune {command}", *options.for_hydra(given), *overrides]
     decorate = hydra.main(config_path=str(root() / "conf"), config_name="config", **VERSION_BASE)
-    app: Callable[[], Any] = decorate(job)
+    with _explained(overrides, given.config_dir, many=many), checked_configs(), text_helps():
+        decorate(job)()
 
-    def run() -> Any:
-        with checked_configs(), text_helps():
-            return app()
 
-    return run
+@contextmanager
+def refusals() -> Iterator[None]:
+    """For a job that Hydra runs alone: a mistake ends it in one line.
+
+    If nothing has been trained, the records that Hydra wrote for it are removed. A study is
+    refused, since it has many jobs.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    try:
+        for group, plain in (("sweeps", None), ("hydra/sweeper", "basic")):
+            option = HydraConfig.get().runtime.choices[group]
+            if option != plain:
+                raise UserError(_is_study(f"{group}={option}"))
+        yield
+    except UserError as error:
+        if not hasattr(error, "outcome"):
+            _remove_records()
+        fail(str(error))  # SystemExit, which Hydra does not report
+
+
+def _is_study(word: str) -> str:
+    return f"{word} is a study; add -m: perceptune train -m {word}"
+
+
+def _remove_records() -> None:
+    """Remove the files that Hydra wrote for a job that never ran, and folders that are empty."""
+    from hydra.core.hydra_config import HydraConfig
+
+    settings = HydraConfig.get()
+    folder, here = Path(settings.runtime.output_dir), Path(settings.runtime.cwd)
+    if settings.output_subdir:
+        shutil.rmtree(folder / settings.output_subdir, ignore_errors=True)
+    for place in (folder, *folder.parents):
+        if here not in place.parents:
+            return
+        try:
+            place.rmdir()
+        except OSError:  # it holds other files
+            return
+
+
+def in_start_folder(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """Make `job` run in the folder where the command was started, in every process.
+
+    A relative path then has one meaning, whatever `hydra.job.chdir` says.
+    """
+
+    from hydra.core.hydra_config import HydraConfig
+
+    @wraps(job)
+    def located(composed: DictConfig) -> Any:
+        with chdir(HydraConfig.get().runtime.cwd):
+            return job(composed)
+
+    return located
 
 
 def compose(overrides: Sequence[str]) -> Config:
     """Compose and parse the configuration of `perceptune train` with these overrides.
 
     Raises:
-        UserError: see `config.parse`.
+        UserError: an override that Hydra refuses; see also `config.parse`.
     """
     from hydra import compose as hydra_compose
+
+    overrides = words.readable(_without_former(overrides), many=False)
+    for word in overrides:
+        if word.lstrip("+").startswith("sweeps="):
+            raise UserError(_is_study(word.lstrip("+")))
+    with _explained(overrides), _initialized():
+        return parse(hydra_compose("config", overrides))
+
+
+def _help_of(given: Namespace) -> str:
+    """The help of a command that takes overrides, with the options of all groups."""
+    with _initialized():
+        there = known(given.overrides)
+        groups = {name: there.options(name) for name in there.groups if "/" not in name}
+    return options.help_text(given, groups)
+
+
+@contextmanager
+def _initialized() -> Iterator[None]:
     from hydra import initialize_config_dir
 
     from perceptune.commands._private import VERSION_BASE, checked_configs
 
     folder = str(root() / "conf")
     with checked_configs(), initialize_config_dir(folder, **VERSION_BASE):
-        return parse(hydra_compose("config", _without_former(overrides)))
+        yield
+
+
+@contextmanager
+def _explained(
+    overrides: list[str], folder: str | None = None, *, many: bool | None = None
+) -> Iterator[None]:
+    """Turn what Hydra says of `overrides` into a line; `folder` has configuration of the user's."""
+    try:
+        if any("+hydra." in word for word in overrides):
+            with _initialized():
+                mistakes.refuse_added(overrides)
+        yield
+    except Exception as error:
+        if not mistakes.is_of_hydra(error):
+            raise
+        beside = [f"hydra.searchpath=[{_file(root())},{_file(Path(folder))}]"] if folder else []
+        with _initialized():
+            line = mistakes.explain(error, [*overrides, *beside], many=many)
+        raise UserError(line) from error
+
+
+def _file(folder: Path) -> str:
+    return f"'file://{folder.absolute()}'"
 
 
 def _without_former(overrides: Sequence[str]) -> list[str]:
@@ -89,6 +193,7 @@ def _direction(objective: Any) -> Any:
 _RESOLVERS: dict[str, Callable[..., Any]] = {
     "root": lambda: str(root()),
     "store": default_uri,
+    "experiment": default_experiment,
     "direction": _direction,
     "artifacts": artifacts_beside,
 }

@@ -10,7 +10,9 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from perceptune import __version__
-from perceptune.errors import UserError, fail
+from perceptune.errors import UserError, fail, shorten
+from perceptune.overrides.spelling import nearest, or_list
+from perceptune.terminal import keep_output, refuse_lost_output
 
 USAGE = """\
 perceptune: perceptrons in NumPy, composed by Hydra, tracked in MLflow, tuned by Optuna
@@ -41,7 +43,10 @@ COMMANDS = ("train", "evaluate", "predict", "compare", "report", "ui", "info")
 
 def main() -> None:
     """Run the command that `sys.argv` names, and exit with its code."""
+    keep_output()
     arguments = sys.argv[1:]
+    if arguments[:1] == ["help"] and arguments[1:]:
+        arguments = [arguments[1], "--help"]
     command = arguments[0] if arguments else "--help"
     if command in ("-h", "--help", "help"):
         print(USAGE, end="")
@@ -50,7 +55,8 @@ def main() -> None:
     elif command in COMMANDS:
         sys.exit(_without_traceback(command, arguments[1:]))
     else:
-        fail(f"no command {command!r}; the commands are {', '.join(COMMANDS)}", code=2)
+        meant = nearest(command, COMMANDS) or COMMANDS
+        fail(f"no command {shorten(command)!r}; did you mean {or_list(meant)}?", code=2)
 
 
 def _without_traceback(command: str, arguments: list[str]) -> int:
@@ -61,6 +67,7 @@ def _without_traceback(command: str, arguments: list[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises errors instead of printing them
     try:
         import_module(f"perceptune.commands.{command}").main(arguments)
+        refuse_lost_output()
     except KeyboardInterrupt:
         return 130
     except Exception as error:
@@ -75,26 +82,10 @@ def _without_traceback(command: str, arguments: list[str]) -> int:
 
 def _explain(error: Exception) -> None:
     """Exit with a message if the user can fix `error`."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
     if isinstance(error, UserError | OSError):
         fail(str(error))
     if isinstance(error, MemoryError):
         fail(f"out of memory: {error}; lower model.hidden or train.batch_size")
-    if isinstance(error, HydraException | OmegaConfBaseException) or _raised_by_hydra(error):
-        cause = error.__cause__
-        of_omegaconf = type(cause).__module__.startswith("omegaconf")
-        fail(f"{error}\n{cause}" if of_omegaconf else str(error))
-
-
-def _raised_by_hydra(error: BaseException) -> bool:
-    """True for an error raised by Hydra or joblib: the command line is at fault."""
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    place = trace.tb_frame.f_globals.get("__name__", "") if trace else ""
-    return place.partition(".")[0] in ("hydra", "omegaconf", "antlr4", "joblib")
 
 
 def _terminate(number: int, frame: Any) -> NoReturn:

@@ -8,6 +8,8 @@ UserError           a mistake that the user can fix
 import sys
 from typing import NoReturn
 
+_MOST = 60  # characters of a user's word in a message
+
 
 class UserError(Exception):
     """A mistake that the user can fix; its text names the value, the rule and the remedy."""
@@ -28,10 +30,28 @@ class DivergedError(UserError):
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
-    """Print a message and exit.
+    """Print a message in one line and exit.
 
     Raises:
         SystemExit: always, with `code`.
     """
-    print(f"perceptune: {message}", file=sys.stderr)
+    print(f"perceptune: {one_line(message)}", file=sys.stderr)
     raise SystemExit(code)
+
+
+def one_line(text: str) -> str:
+    """Join the lines of a text.
+
+    >>> one_line("no such key\\n    full_key: x")
+    'no such key full_key: x'
+    """
+    return " ".join(text.split())
+
+
+def shorten(word: str) -> str:
+    """Cut a word that is too long for a message.
+
+    >>> len(shorten("x" * 1000))
+    60
+    """
+    return word if len(word) <= _MOST else f"{word[: _MOST - 1]}…"

@@ -13,6 +13,7 @@ import numpy as np
 
 from perceptune.errors import UserError
 from perceptune.nn.checkpoint import SavedNetwork, load_network
+from perceptune.nn.checks import NotFiniteError
 from perceptune.nn.layout import Array
 
 _METADATA = {"shape", "classes", "pixel_max"}
@@ -44,12 +45,18 @@ def mean_probabilities(networks: Sequence[SavedNetwork], images: Array, pixel_ma
         networks: all for images of one shape, and for the same classes.
         images: (images, pixels), values from 0 to `pixel_max`.
         pixel_max: the images are rescaled for networks trained on another range.
+
+    Raises:
+        UserError: the predictions of one are not finite.
     """
     total = np.zeros((len(images), networks[0].network.widths[-1]))
     for saved in networks:
         own = saved.metadata["pixel_max"]
         scaled = images if own == pixel_max else images * np.float32(own / pixel_max)
-        total += saved.network.probabilities(saved.theta, scaled)
+        try:
+            total += saved.network.probabilities(saved.theta, scaled)
+        except NotFiniteError as error:
+            raise UserError(str(error)) from None
     mean: Array = total / len(networks)
     return mean
 

@@ -11,7 +11,7 @@ import pytest
 from members import ACTIVATIONS
 
 from perceptune.nn.activations import Gelu, Relu, Tanh
-from perceptune.nn.checks import RangeError
+from perceptune.nn.checks import NotFiniteError, RangeError
 from perceptune.nn.initializers import HeNormal
 from perceptune.nn.layout import Array
 from perceptune.nn.losses import target_table
@@ -414,3 +414,21 @@ def test_loss_and_gradient_are_those_of_jax(activation: str) -> None:
     for layer, (weight, bias) in zip(network.layout.layers(gradient), gradients, strict=True):
         np.testing.assert_allclose(layer.weight, weight, rtol=0, atol=4e-6)
         np.testing.assert_allclose(layer.bias, bias, rtol=0, atol=4e-6)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, 3e38])
+def test_predictions_that_are_not_finite_are_an_error(number: float) -> None:
+    """An infinite weight below a unit that is off leaves them finite, but not the weights."""
+    network = Network((5, 4, 3), Relu())
+    theta = np.full(network.layout.size, number, np.float32)
+    with pytest.raises(NotFiniteError, match="predictions are not finite"):
+        network.probabilities(theta, np.ones((2, 5), np.uint8))
+
+
+@pytest.mark.parametrize("images", [np.zeros((0, 5), np.uint8), np.full((1, 5), -1.0)])
+def test_an_infinite_weight_without_effect_is_an_error_too(images: Array) -> None:
+    network = Network((5, 4, 3), Relu())
+    theta = network.layout.zeros()
+    network.layout.layers(theta)[0].bias[0] = -np.inf
+    with pytest.raises(NotFiniteError):
+        network.probabilities(theta, images)

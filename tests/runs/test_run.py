@@ -14,6 +14,7 @@ from optuna_joblib_sweeper.testing import FakeTrial, wait_until
 from perceptune import __version__
 from perceptune.errors import DivergedError, UserError
 from perceptune.nn.checkpoint import load_network
+from perceptune.nn.fit import fit
 from perceptune.runs import run as run_module
 from perceptune.runs.training import start
 from support import COMMAND, configure, run, runs_in, store_of
@@ -124,6 +125,50 @@ def test_a_diverged_training_says_so_and_logs_no_such_number(tmp_path: Path) -> 
     assert record.data.tags["outcome"] == "diverged"
     assert "epoch 1" in record.data.tags["reason"]
     assert all(np.isfinite(list(record.data.metrics.values())))
+
+
+# Without validation nothing but the weights themselves tells that the last step was the end.
+EXPLOSIONS = [
+    ("optimizer.lr=100", "model.hidden=[64,64,64]"),
+    ("optimizer.lr=1e38", "model.hidden=[]"),
+    ("optimizer.lr=1e38", "model.hidden=[16]", "train.epochs=2", "train.ema=0.9"),
+    ("optimizer.lr=1e38", "model.hidden=[16]", "train.evaluate_test=false"),
+]
+
+
+@pytest.mark.parametrize("overrides", EXPLOSIONS, ids=" ".join)
+def test_weights_that_are_not_finite_are_never_kept(
+    overrides: tuple[str, ...], tmp_path: Path
+) -> None:
+    fixed = ("data.validation=0", "train.batch_size=null", "optimizer=sgd", "train.epochs=3")
+    with pytest.raises(DivergedError, match="diverged"):
+        run(tmp_path, *fixed, "model.activation=leaky_relu", *overrides)
+    [record] = runs_in(tmp_path)
+    assert record.info.status == "FAILED"
+    assert record.data.tags["outcome"] == "diverged"
+    assert all(np.isfinite(list(record.data.metrics.values())))
+    assert not list(tmp_path.rglob("*.npz"))
+
+
+def test_an_end_that_is_not_finite_is_not_hidden_by_a_good_best_epoch(tmp_path: Path) -> None:
+    training = start(configure(tmp_path, "train.epochs=2"), [])
+    for record in fit(
+        training.network, training.state, training.config.recipe, training.parts.train
+    ):
+        if record.number == 2:
+            training.state.theta[-1] = -np.inf
+            with pytest.raises(DivergedError, match="epoch 2: its weights are not finite"):
+                training.record_epoch(record)
+        else:
+            training.record_epoch(record)
+
+
+def test_a_trial_whose_weights_are_not_finite_is_told_no_value(tmp_path: Path) -> None:
+    trial = FakeTrial(folder=tmp_path)
+    words = ("optimizer=sgd", "optimizer.lr=1e45", "train.batch_size=null", "data.validation=0")
+    with pytest.raises(DivergedError):
+        run(tmp_path, "tracking.enabled=false", "objective=train/loss", *words, trial=trial)
+    assert not trial.reports
 
 
 def test_a_crash_leaves_a_failed_run_with_its_reason(

@@ -99,10 +99,11 @@ class App:
             assert done.returncode == 0, done.stdout + done.stderr
         return done
 
-    def start(self, *overrides: str) -> "subprocess.Popen[str]":
+    def start(self, *overrides: str, **environment: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
             self.command(*overrides),
             cwd=self.folder,
+            env={**os.environ, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -9,7 +9,8 @@ from omegaconf import DictConfig
 from perceptune import app
 from perceptune.backends.referee import BackendRuns, Comparison, compare
 from perceptune.config import Config, parse
-from perceptune.errors import UserError, fail
+from perceptune.errors import UserError
+from perceptune.overrides.options import parse_options
 from perceptune.terminal import print_table
 from perceptune.tracking.ownership import blas, blas_pins
 
@@ -20,23 +21,23 @@ def main(arguments: list[str]) -> None:
     Raises:
         UserError: a mistake that the user can fix.
     """
-    if {"-m", "--multirun"} & set(arguments):
+    given = parse_options("compare", __doc__, arguments)
+    if given.multirun and not given.help:
         raise UserError("compare runs all of backends=[…] and repeats=… by itself; leave out -m")
-    app.hydra_app("compare", arguments, _job)()
+    app.run("compare", given, _job)
 
 
+@app.in_start_folder
 def _job(composed: DictConfig) -> None:
     """The comparison, called by Hydra."""
     from rich.console import Console
 
     settings = HydraConfig.get()
     folder, overrides = Path(settings.runtime.output_dir), list(settings.overrides.task)
-    try:
+    with app.refusals():
         config = parse(composed)
         with Console(stderr=True).status("comparing") as status:
             result = compare(config, overrides, folder, lambda what: status.update(f"{what} …"))
-    except UserError as error:
-        fail(str(error))  # SystemExit, which Hydra does not report
     _print(config, result)
 
 

@@ -81,5 +81,5 @@ def _data() -> list[tuple[str, str]]:
 def _store() -> list[tuple[str, str]]:
     from perceptune.tracking.store import contents, default_uri
 
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or default_uri()
+    uri = default_uri()
     return [("store", uri), ("runs", contents(uri))]

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError(f"no file or folder {options.input}")
     if options.output and not options.output.parent.is_dir():
         raise UserError(f"--output: no folder {options.output.parent}")
-    store = options.store or os.environ.get("MLFLOW_TRACKING_URI") or default_uri()
+    store = options.store or default_uri()
     network = networks.load(options.model, store)
     metadata = network.metadata
     shape, pixel_max = tuple(metadata["shape"]), metadata["pixel_max"]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from perceptune.nn.activations import ACTIVATIONS
+from perceptune.nn.checks import check_finite
 from perceptune.nn.layout import Array
 from perceptune.nn.network import Network
 from perceptune.nn.state import TrainingState
@@ -30,7 +31,10 @@ def save(path: Path, arrays: dict[str, Array], meta: dict[str, Any]) -> None:
 
     Raises:
         OSError: the file cannot be written.
+        NotFiniteError: an array holds an infinity or a NaN.
     """
+    for name, array in arrays.items():
+        check_finite(f"{name} cannot be saved: it is", array)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:

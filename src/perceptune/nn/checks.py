@@ -6,6 +6,8 @@ Knows no key of a configuration: an error names the field alone.
 import math
 from collections.abc import Callable, Mapping
 
+import numpy as np
+
 
 class RangeError(ValueError):
     """A field whose value is outside its range.
@@ -26,6 +28,20 @@ class RangeError(ValueError):
 
     def __str__(self) -> str:
         return f"{self.field} must be {self.rule}, got {self.value}"
+
+
+class NotFiniteError(ValueError):
+    """Numbers that are infinite or NaN where a network or its predictions would be made of them."""
+
+
+def check_finite(what: str, *arrays: np.ndarray) -> None:
+    """Refuse arrays of numbers, of any shape, that hold an infinity or a NaN.
+
+    Raises:
+        NotFiniteError: one does; `what` names them.
+    """
+    if not all(np.isfinite(array).all() for array in arrays if array.dtype.kind in "fc"):
+        raise NotFiniteError(f"{what} not finite")
 
 
 def check(holds: bool, field: str, rule: str, value: object) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from perceptune.nn.activations import Activation
-from perceptune.nn.checks import check, check_below_one
+from perceptune.nn.checks import check, check_below_one, check_finite
 from perceptune.nn.initializers import Initializer
 from perceptune.nn.layout import Array, Layer, Layout
 from perceptune.nn.losses import cross_entropy, softmax
@@ -183,12 +183,17 @@ class Network:
         """Compute class probabilities (samples, classes) of `images` (samples, inputs).
 
         `theta` is (size,). `chunk` samples are computed at a time, to bound memory.
+
+        Raises:
+            NotFiniteError: a weight is not finite, or so large that a logit is not.
         """
         layers = self.layout.layers(theta)
         result = np.empty((len(images), self.widths[-1]), self.dtype)
-        for start in range(0, len(images), chunk):
-            rows = slice(start, start + chunk)
-            result[rows] = softmax(self.forward(layers, self.read(images, rows)))
+        with np.errstate(all="ignore"):
+            for start in range(0, len(images), chunk):
+                rows = slice(start, start + chunk)
+                result[rows] = softmax(self.forward(layers, self.read(images, rows)))
+        check_finite("the network's weights are too large: its predictions are", theta, result)
         return result
 
     def _drop(self, work: Workspace, index: int, rng: np.random.Generator) -> None:

@@ -37,6 +37,12 @@ class TrainingState:
         return cls(theta, optimizer, average, 0, order, noise)
 
     @property
+    def finite(self) -> bool:
+        """True while all numbers are finite; if not, the training has diverged."""
+        arrays = [self.theta, self.weights, *self.optimizer.values()]
+        return all(bool(np.isfinite(array).all()) for array in arrays)
+
+    @property
     def weights(self) -> Array:
         """The parameters (size,) to evaluate and to keep: the average where there is one."""
         return self.theta if self.average is None else self.average

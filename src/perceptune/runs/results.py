@@ -16,8 +16,10 @@ from perceptune import figures
 from perceptune.config import Config
 from perceptune.data.dataset import Dataset
 from perceptune.data.split import Part, Split
+from perceptune.errors import DivergedError
 from perceptune.evaluation import Scores, Spread, calibrate, confused_pairs, mistakes, score
 from perceptune.nn.checkpoint import save_network
+from perceptune.nn.checks import NotFiniteError
 from perceptune.nn.layout import Array
 from perceptune.nn.network import Network
 from perceptune.runs.training import Training, rank
@@ -59,8 +61,16 @@ class Predictions:
     def by(
         cls, network: Network, theta: Array, data: Dataset, name: str, part: Part
     ) -> "Predictions":
-        """Predict the part `name` of `data` by `network` with `theta` (size,)."""
-        return cls.of(name, part, data, network.probabilities(theta, part.images[part.rows]))
+        """Predict the part `name` of `data` by `network` with `theta` (size,).
+
+        Raises:
+            DivergedError: the weights are so large that the predictions are not finite.
+        """
+        try:
+            probabilities = network.probabilities(theta, part.images[part.rows])
+        except NotFiniteError as error:
+            raise DivergedError(f"the training diverged: {error}; lower optimizer.lr") from None
+        return cls.of(name, part, data, probabilities)
 
     def scores(self) -> Scores:
         """Loss, confusion matrix, and scores by class."""
@@ -184,7 +194,8 @@ def log_first_layer(
 ) -> None:
     """Record a figure of the first layer's weights in `theta` (size,), strongest units first."""
     weight = network.layout.layers(theta)[0].weight  # (inputs, units)
-    strength = np.linalg.norm(weight, axis=0)
+    with np.errstate(over="ignore"):
+        strength = np.linalg.norm(weight, axis=0)
     chosen = np.argsort(-strength, kind="stable")[:_UNITS]
     tiles = weight.T[chosen].reshape(-1, *shape)
     title = (

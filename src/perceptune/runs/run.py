@@ -19,6 +19,7 @@ from perceptune.runs.results import record_results
 from perceptune.runs.training import Training, checkpoint_of, restore_attempt, resume, start
 from perceptune.tracking import ownership
 from perceptune.tracking.lifecycle import open_folder, open_run
+from perceptune.tracking.reading import has_run
 from perceptune.tracking.runs import Run
 from perceptune.tracking.store import ExperimentRef
 
@@ -139,7 +140,7 @@ def name_of(config: Config, overrides: Sequence[str]) -> str:
 def _begin(config: Config, overrides: list[str], trial: CurrentTrial) -> list[Training]:
     """The trainings of the run, each resumed from its checkpoint if there is one."""
     if not trial:
-        return [resume(config, overrides) if config.resume else start(config, overrides)]
+        return [_resume(config, overrides) if config.resume else start(config, overrides)]
     # When a trial is confirmed, each fresh seed has a run of its own.
     seeds = [config.seed] if trial.confirming else seeds_of(config)
     assert trial.folder is not None
@@ -153,6 +154,17 @@ def _begin(config: Config, overrides: list[str], trial: CurrentTrial) -> list[Tr
     # Read by `sweep_hooks` after the study.
     (trial.folder / "config.yaml").write_text(to_yaml(dict(config.settings)))
     return trainings
+
+
+def _resume(config: Config, overrides: list[str]) -> Training:
+    """Resume a training in the store in use if that has its run: a project may have been moved."""
+    training = resume(config, overrides)
+    tracking, here = training.config.tracking, config.tracking.uri
+    if tracking.enabled and training.run_id and tracking.uri != here:
+        typed = any(word.startswith("tracking.uri=") for word in overrides)
+        if typed or has_run(here, training.run_id):
+            training.config = training.config.changed(**{"tracking.uri": here})
+    return training
 
 
 def seeds_of(config: Config) -> list[int]:

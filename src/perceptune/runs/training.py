@@ -88,13 +88,14 @@ class Training:
         """Add an epoch's measurements to the history, and keep its weights if they are the best.
 
         Raises:
-            DivergedError: a loss is not finite.
+            DivergedError: a loss, a weight or a number of the optimizer's state is not finite.
         """
-        if not record.finite:
+        if not (record.finite and self.state.finite):
+            found = f"loss is {record.train_loss}"
             raise DivergedError(
-                f"the training diverged in epoch {record.number}: its loss is "
-                f"{record.train_loss}; lower optimizer.lr={self.config.recipe.lr:g} or set "
-                "train.clip_norm"
+                f"the training diverged in epoch {record.number}: its "
+                f"{'weights are not finite' if record.finite else found}; "
+                f"lower optimizer.lr={self.config.recipe.lr:g} or set train.clip_norm"
             )
         self.best.offer(record, self.state.weights, self.config.objectives)
         self.seconds += record.seconds
@@ -214,7 +215,7 @@ def _refuse_changes(config: Config, saved: Config, overrides: list[str]) -> None
     now, then = flatten(config.settings), flatten(saved.settings)
     for override in overrides:
         key = override.partition("=")[0].lstrip("+~")
-        if key == "resume":
+        if key in ("resume", "tracking.uri"):  # a moved project has its store elsewhere
             continue
         for name in now.keys() | then.keys():
             if (name == key or name.startswith(f"{key}.")) and now.get(name) != then.get(name):

@@ -13,14 +13,22 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial
 from rich.console import Console
 
-from optuna_joblib_sweeper import _confirm, _outputs, _plan, _private, _storage, processes
+from optuna_joblib_sweeper import (
+    _confirm,
+    _outputs,
+    _plan,
+    _private,
+    _storage,
+    processes,
+    secrets,
+)
 from optuna_joblib_sweeper._compose import task_part
 from optuna_joblib_sweeper._engine import Engine
 from optuna_joblib_sweeper._job import Job, StudyPlan
 from optuna_joblib_sweeper._progress import Display
 from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper._values import override_text
-from optuna_joblib_sweeper.errors import SweepError
+from optuna_joblib_sweeper.errors import SweepError, full_disk_in_a_line, is_disk_full
 from optuna_joblib_sweeper.result import SweepResult, TrialResult
 from optuna_joblib_sweeper.settings import class_name
 from optuna_joblib_sweeper.signals import Interrupted, signals_interrupt
@@ -37,19 +45,25 @@ def run_sweep(plugin: Any, raw: Mapping[str, Any], arguments: Sequence[str]) -> 
         raw: the settings as Hydra read them.
 
     Raises:
-        SweepError: whatever a user can _storage.mend; nothing was created then.
+        SweepError: whatever a user can mend; nothing was created then.
         SystemExit: 130 after Ctrl-C, 143 after SIGTERM; the same command resumes.
     """
     config, context = plugin.config, plugin.hydra_context
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     plan, hooks = _plan.make_plan(context, config, plugin.task_function, raw, arguments)
+    _storage.refuse_unusable(plan.paths)
     sweep = Sweep(plan, hooks, plugin.task_function)
     sweep.print(_plan.announcement(plan))
     if plan.settings.dry_run:
-        return
+        _storage.refuse_second_driver(plan.paths)
+        return StudyStore.refuse_start(plan.paths, plan.fingerprint)
     try:
-        with _storage.sole_driver(plan.paths), signals_interrupt():
+        with (
+            full_disk_in_a_line(plan.folders),
+            _storage.sole_driver(plan.paths),
+            signals_interrupt(),
+        ):
             sweep.open(config)
             sweep.run()
     except Interrupted as interruption:
@@ -69,8 +83,8 @@ class Sweep:
     parent: "ParentRun | None" = None
 
     def print(self, line: str) -> None:
-        """Print a line as it is, however long."""
-        self.console.print(line, markup=False, soft_wrap=True)
+        """Print a line as it is, however long, but for passwords."""
+        self.console.print(secrets.masked(line), markup=False, soft_wrap=True)
 
     def open(self, config: DictConfig) -> None:
         """Create or resume the study, and record how this start was configured."""
@@ -78,8 +92,10 @@ class Sweep:
         _storage.mend(plan.paths)
         try:
             plan.paths.sweep_dir.mkdir(parents=True, exist_ok=True)
-            OmegaConf.save(config, plan.paths.composed)
+            OmegaConf.save(secrets.masked_copy(config), plan.paths.composed)
         except OSError as error:
+            if is_disk_full(error):
+                raise
             folder = plan.paths.sweep_dir
             raise SweepError(f"hydra.sweep.dir={folder} can't be used: {error}") from None
         self.store = StudyStore.open(plan.paths, plan.fingerprint)
@@ -152,8 +168,6 @@ class Sweep:
                 if self.parent is not None and store is self.store:
                     self.parent.close_children()
                 return engine.run()
-        except SweepError:
-            raise  # the trials came to their ends
         except BaseException as error:
             engine.release()
             if isinstance(error, Interrupted):
@@ -184,7 +198,11 @@ class Sweep:
         if self.parent is not None:
             self.parent.log_result(result, None, plots=False)
         what = f"study {result.name} has no complete trial of {len(result.trials)}"
-        raise SweepError(f"{what}; the reasons are in the log in {self.plan.paths.sweep_dir}")
+        failed = result.of("fail")
+        if not failed:
+            raise SweepError(f"{what}: all were pruned; choose another hydra/sweeper/pruner")
+        first = f"the first to fail was trial {failed[0].number}: {failed[0].reason}"
+        raise SweepError(f"{what}, {len(failed)} failed; {first}")
 
     def _confirm(self, candidates: Sequence[TrialResult]) -> None:
         """Train the candidates again with fresh seeds, and print how much luck there was."""
@@ -215,12 +233,14 @@ class Sweep:
             self.print(f"The same command starts a new study; resume this one with {self._named()}")
         self._print_failures(result)
         if self.parent is not None:
-            config = task_part(plan.composer.compose(winner.overrides))
+            config = secrets.masked_copy(task_part(plan.composer.compose(winner.overrides)))
             self.parent.log_result(result, OmegaConf.to_yaml(config), settings.mlflow.plots)
 
     def _complete(self, result: SweepResult) -> None:
         """Hand the study to the app, once for each winner: a resume may find nothing new."""
         on_complete = self.hooks["on_complete"]
+        if self.parent is not None:  # the record has it without a password
+            result = replace(result, tracking_uri=self.parent.link.tracking_uri)
         numbers = [trial.number for trial in result.winners]
         if on_complete is not None and self.store.record().completed != numbers:
             on_complete(result)

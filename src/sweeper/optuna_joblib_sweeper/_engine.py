@@ -43,6 +43,7 @@ class Engine:
         self.observe: Callable[[FrozenTrial], None] = lambda trial: None
         self._keep = keep
         self._idle_deaths = 0
+        self._counted = {trial.number for trial in store.trials() if trial.state.is_finished()}
         try:
             pickled = cloudpickle.dumps(job)
         except Exception as error:
@@ -95,6 +96,7 @@ class Engine:
         self._end_workers()
         for trial in self.store.running(self.job.driver):
             self.store.give_back(trial)
+        self._count_told()
 
     def _end_workers(self) -> None:
         processes.kill_descendants(keep=self._keep)
@@ -110,7 +112,7 @@ class Engine:
 
     def _run_phase(self, tokens: Iterable[int | None], n_jobs: int) -> bool:
         """Run the tokens; True if a worker died, whose trials are then waiting again."""
-        died = False
+        died, before = False, self.tally.finished
         try:
             for number in stream(self._run_token, tokens, n_jobs, self.settings):
                 if number is not None:
@@ -120,6 +122,9 @@ class Engine:
             self._end_workers()
         # A cluster may lose a worker without a word: its trial is running, and no token is left.
         lost = self.store.running(self.job.driver)
+        self._count_told()
+        if self.tally.finished > before:
+            self._idle_deaths = 0
         if died or lost:
             self._retry(lost)
         return died or bool(lost)
@@ -142,7 +147,15 @@ class Engine:
         self.store.give_up(trial, reason)
         self._count(trial.number)
 
+    def _count_told(self) -> None:
+        """Count results that are stored, but whose workers died before they returned."""
+        for trial in self.store.trials():
+            ours = TrialRecord.of(trial).driver == self.job.driver
+            if ours and trial.state.is_finished() and trial.number not in self._counted:
+                self._count(trial.number)
+
     def _count(self, number: int) -> None:
         trial = self.store.trial(number)
+        self._counted.add(number)
         self.tally.add(trial)
         self.observe(trial)

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import logging
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -64,7 +65,8 @@ def make_plan(
     base = space_check.compose_all()
     if suggest_more is not None:
         space_check.try_custom(suggest_more)
-    fresh = f"{config.hydra.job.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    job = re.sub(r"[^\w.-]+", "-", config.hydra.job.name)[:50]
+    fresh = f"{job}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     name = settings.study_name or fresh
     rest = _fingerprint.fixed_part(base, space.keys, settings.resume_ignore)
     directions = ", ".join(settings.directions)

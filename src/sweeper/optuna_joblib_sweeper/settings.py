@@ -15,9 +15,10 @@ from typing import Any
 from omegaconf import MISSING, OmegaConf
 
 from optuna_joblib_sweeper.errors import SweepError
-from optuna_joblib_sweeper.secrets import masked
+from optuna_joblib_sweeper.secrets import MASK, is_masked, masked
 
 DEFAULT_TRIALS = 20
+LONGEST_NAME = 200  # bytes; a file's has 255, and a confirmation's study adds to the name
 _ELSEWHERE = {  # keys of other sweepers, and those that stand a level deeper
     "search_space": "params",
     "parametrization": "params",
@@ -141,7 +142,8 @@ def read_settings(raw: Mapping[str, Any]) -> Settings:
     for name, holds, rule in _rules(settings):
         if not holds:
             value = attrgetter(name)(settings)
-            raise SweepError(f"hydra.sweeper.{name} must be {rule}, got {masked(repr(value))}")
+            shown = class_name(value) if name == "pruner" and value.get("_target_") else value
+            raise SweepError(f"hydra.sweeper.{name} must be {rule}, got {masked(repr(shown)):.300}")
     return settings
 
 
@@ -194,10 +196,22 @@ def _rules(settings: Settings) -> Iterator[tuple[str, bool, str]]:
     yield "confirm.top", confirm.top >= 0, "0 or more"
     yield "confirm.skip", confirm.skip >= 0, "0 or more"
     yield "confirm.seeds", _are_seeds(confirm.seeds), "above 0, or a list of seeds"
+    for name, uri in (("storage", s.storage), ("mlflow.tracking_uri", s.mlflow.tracking_uri)):
+        yield name, uri is None or not is_masked(uri), f"given with the password behind {MASK}"
+    named = s.study_name is None or _is_name(s.study_name)
+    yield "study_name", named, f"null, or a name of 1 to {LONGEST_NAME} bytes without / and \\"
     one = len(s.directions) == 1
+    pruned = class_name(s.pruner) not in ("", "NopPruner")
+    yield "pruner", one or not pruned, "none where there are several objectives"
     yield "target", s.target is None or one, "null where there are several objectives"
     yield "patience", s.patience is None or one, "null where there are several objectives"
     yield "confirm.top", confirm.top == 0 or one, "0 where there are several objectives"
+
+
+def _is_name(name: str) -> bool:
+    """Whether files and folders of its own may bear it."""
+    plain = name.isprintable() and name.strip() == name and not set(name) & set("/\\")
+    return plain and name not in ("", ".", "..") and len(name.encode()) <= LONGEST_NAME
 
 
 def _are_seeds(seeds: Any) -> bool:
