@@ -82,6 +82,10 @@ def _without_traceback(command: str, arguments: list[str]) -> int:
 
 def _explain(error: Exception) -> None:
     """Exit with a message if the user can fix `error`."""
+    from optuna_joblib_sweeper.errors import SweepError
+
+    if isinstance(error, SweepError):  # conf/hydra/sweeper/study.yaml takes it from there
+        fail(str(error).replace("hydra.sweeper.mlflow.tracking_uri", "tracking.uri"))
     if isinstance(error, UserError | OSError):
         fail(str(error))
     if isinstance(error, MemoryError):

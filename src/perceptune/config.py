@@ -32,6 +32,7 @@ T = TypeVar("T")
 # libyaml's writer where available: in short trials the slow one takes a noticeable time.
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _MOST_THREADS = 1024
+_ADDRESSES = "such as sqlite:///mlruns/mlflow.db or http://127.0.0.1:5000"
 
 FORMER = ("augment", "reported")  # settings of the version before, ignored for one version
 
@@ -87,6 +88,8 @@ class Tracking:
 
     def __post_init__(self) -> None:
         _check_choice("figures", self.figures, ("all", "best", "none"))
+        if self.enabled and "://" not in self.uri and self.uri != "databricks":
+            raise RangeError("uri", f"the address of a store, {_ADDRESSES}", repr(self.uri))
 
 
 @dataclass(frozen=True)
