@@ -50,6 +50,16 @@ class _UnknownError(Exception):
     """A key that does not exist; its arguments are the key, and what is allowed in its place."""
 
 
+# The values of keys that take one of a few; those of groups are in conf/.
+CHOICES = {
+    "model.activation": tuple(ACTIVATIONS),
+    "model.init": tuple(INITIALIZERS),
+    "objective": OBJECTIVES,
+    "tracking.figures": ("all", "best", "none"),
+    "tracking.enabled": ("true", "false"),
+}
+
+
 @dataclass(frozen=True)
 class Policy:
     """Rules for early stopping, checkpoints and the test set; see conf/train.
@@ -87,7 +97,7 @@ class Tracking:
     parent: str | None
 
     def __post_init__(self) -> None:
-        _check_choice("figures", self.figures, ("all", "best", "none"))
+        _check_choice("figures", self.figures, CHOICES["tracking.figures"])
         if self.enabled and "://" not in self.uri and self.uri != "databricks":
             raise RangeError("uri", f"the address of a store, {_ADDRESSES}", repr(self.uri))
 
