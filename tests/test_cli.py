@@ -266,6 +266,7 @@ def test_a_failing_job_loses_no_other_and_fails_the_parent(
     assert answer.returncode == 1
     assert "Traceback" not in answer.stderr
     assert "model.activation must be one of" in answer.stderr
+    assert "tracking.parent" not in answer.stderr
     runs = runs_in(tmp_path)
     statuses = {run.data.tags.get("mlflow.parentRunId") is None: run.info.status for run in runs}
     assert statuses == {True: "FAILED", False: "FINISHED"}
@@ -354,6 +355,13 @@ def test_every_command_prints_its_usage(
         cli.main()
     assert not end.value.code
     assert capfd.readouterr().out.startswith(f"usage: perceptune {command}")
+
+
+def test_a_parent_that_does_not_exist_is_refused(perceptune: Perceptune, tmp_path: Path) -> None:
+    answer = perceptune("train", "tracking.parent=abc", "train.epochs=1")
+    assert answer.returncode == 1
+    assert "tracking.parent=abc is no run in sqlite:///" in answer.stderr
+    assert not runs_in(tmp_path)
 
 
 def test_info_names_blas_and_store(perceptune: Perceptune) -> None:

@@ -90,6 +90,7 @@ BAD = [
     (["+surprise=1"], "surprise does not exist; allowed here: data, model"),
     (["+train.surprise=1"], "train.surprise does not exist; allowed here: epochs"),
     (["~optimizer.lr"], "optimizer.lr is missing"),
+    (["tracking.uri=./foo"], "tracking.uri must be the address of a store, such as sqlite"),
     (["~optimizer.name"], "optimizer.name must be one of"),
 ]
 

@@ -25,6 +25,7 @@ ALLOWED = {
         "hydra",
         "omegaconf",
         "optuna",
+        "sqlalchemy",  # what Optuna opens databases with
         "joblib",
         "rich",
         "threadpoolctl",

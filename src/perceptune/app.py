@@ -16,7 +16,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from perceptune.config import FORMER, Config, parse, warn_of_former
+from perceptune.config import CHOICES, FORMER, Config, parse, warn_of_former
 from perceptune.errors import UserError, fail
 from perceptune.overrides import mistakes, options, words
 from perceptune.overrides.known import known
@@ -139,6 +139,15 @@ def _help_of(given: Namespace) -> str:
         there = known(given.overrides)
         groups = {name: there.options(name) for name in there.groups if "/" not in name}
     return options.help_text(given, groups)
+
+
+def names_beside(overrides: Sequence[str], key: str | None = None) -> list[str]:
+    """The groups and keys that may be set beside `overrides`, or the values of `key`, if few."""
+    with _initialized():
+        there = known(overrides)
+        if key is None:
+            return [*there.groups, *there.keys]
+        return there.options(key) if key in there.groups else list(CHOICES.get(key, ()))
 
 
 @contextmanager

@@ -33,6 +33,7 @@ T = TypeVar("T")
 # libyaml's writer where available: in short trials the slow one takes a noticeable time.
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _MOST_THREADS = 1024
+_ADDRESSES = "such as sqlite:///mlruns/mlflow.db or http://127.0.0.1:5000"
 
 FORMER = ("augment", "reported")  # settings of the version before, ignored for one version
 
@@ -48,6 +49,16 @@ OBJECTIVES = (
 
 class _UnknownError(Exception):
     """A key that does not exist; its arguments are the key, and what is allowed in its place."""
+
+
+# The values of keys that take one of a few; those of groups are in conf/.
+CHOICES = {
+    "model.activation": tuple(ACTIVATIONS),
+    "model.init": tuple(INITIALIZERS),
+    "objective": OBJECTIVES,
+    "tracking.figures": ("all", "best", "none"),
+    "tracking.enabled": ("true", "false"),
+}
 
 
 @dataclass(frozen=True)
@@ -87,7 +98,9 @@ class Tracking:
     parent: str | None
 
     def __post_init__(self) -> None:
-        _check_choice("figures", self.figures, ("all", "best", "none"))
+        _check_choice("figures", self.figures, CHOICES["tracking.figures"])
+        if self.enabled and "://" not in self.uri and self.uri != "databricks":
+            raise RangeError("uri", f"the address of a store, {_ADDRESSES}", repr(self.uri))
         object.__setattr__(self, "uri", absolute_uri(self.uri))  # frozen
 
 

@@ -57,7 +57,7 @@ def test_a_configuration_that_names_code_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"is refused: no configuration may name code; delete it"):
-        app.compose(overrides)
+        _composed(*overrides)
     assert list(tmp_path.iterdir()) == []
 
 

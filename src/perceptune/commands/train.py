@@ -76,6 +76,8 @@ class MultirunParent(Callback):
         words: Any = OmegaConf.to_container(overrides, resolve=False)
         refuse_sweep(words)
         tracking: Any = OmegaConf.to_container(config.tracking, resolve=True)
+        if tracking["parent"] is not None:
+            raise UserError("a multirun sets tracking.parent itself; leave it out")
         name = " ".join(["multirun", *words])
         folder = Path(str(config.hydra.sweep.dir))
         parent = self.held.enter_context(parent_run(Tracking(**tracking), name, folder))

@@ -42,9 +42,9 @@ def main(arguments: Sequence[str]) -> None:
         UserError: no store yet, a port in use, or an address that others can reach.
     """
     options = _parse(arguments)
-    page = _page(options)  # before any server starts: the store may be refused
     far = options.store.startswith(("http://", "https://"))
     commands = [] if far else [_mlflow(options)]
+    page = _page(options)  # before any server starts: the store may be refused
     if options.studies:
         commands.append(_optuna(options))
         print(f"     studies  http://{servers.at(options.host, options.port + 1)}")

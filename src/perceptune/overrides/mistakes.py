@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from optuna_joblib_sweeper.errors import SweepError
 from perceptune.errors import UserError, one_line, shorten
 from perceptune.overrides.known import Known, known
 from perceptune.overrides.spelling import nearest, or_list
@@ -23,7 +24,9 @@ _SYNONYMS = {
 
 
 def is_of_hydra(error: BaseException) -> bool:
-    """True for an error raised by Hydra or joblib: the command line is at fault."""
+    """True for an error of Hydra or joblib, but the sweeper's: the command line is at fault."""
+    if isinstance(error, SweepError):
+        return False
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next
