@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from perceptune.config import FORMER, Config, parse, warn_of_former
 from perceptune.errors import UserError, fail
-from perceptune.overrides import mistakes, options, words
+from perceptune.overrides import mistakes, options, unreadable, words
 from perceptune.overrides.known import known
 from perceptune.tracking.store import artifacts_beside, default_uri
 
@@ -146,6 +146,8 @@ def _explained(
                 mistakes.refuse_added(overrides)
         yield
     except Exception as error:
+        if (fault := unreadable.fault_of(error)) is not None:
+            raise UserError(fault) from error
         if not mistakes.is_of_hydra(error):
             raise
         beside = [f"hydra.searchpath=[{_file(root())},{_file(Path(folder))}]"] if folder else []
