@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from perceptune.config import CHOICES, FORMER, Config, parse, warn_of_former
 from perceptune.errors import UserError, fail
-from perceptune.overrides import mistakes, options, words
+from perceptune.overrides import mistakes, options, unreadable, words
 from perceptune.overrides.known import known
 from perceptune.tracking.store import artifacts_beside, default_experiment, default_uri
 
@@ -172,6 +172,8 @@ def _explained(
                 mistakes.refuse_added(overrides)
         yield
     except Exception as error:
+        if (fault := unreadable.fault_of(error)) is not None:
+            raise UserError(fault) from error
         if not mistakes.is_of_hydra(error):
             raise
         beside = [f"hydra.searchpath=[{_file(root())},{_file(Path(folder))}]"] if folder else []
