@@ -3,6 +3,7 @@
 Importing this module registers the resolvers `${perceptune.…:}`, in every process that composes.
 """
 
+import os
 import re
 import shutil
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from optuna_joblib_sweeper.secrets import masked
 from perceptune.config import FORMER, Config, parse, warn_of_former
 from perceptune.errors import UserError, fail
 from perceptune.overrides import mistakes, options, words
@@ -47,6 +49,8 @@ def run(command: str, given: Namespace, job: Callable[..., Any]) -> None:
     if given.help:
         print(_help_of(given), end="")
         return
+    # A password is passed on by the environment alone, which no file keeps.
+    given.overrides = [_without_password(word) for word in given.overrides]
     # These groups are in the defaults list already, so Hydra would refuse the `+`.
     typed = [re.sub(r"^\+(?=(experiment|sweeps)=)", "", word) for word in given.overrides]
     many = None if command == "compare" else given.multirun
@@ -57,6 +61,14 @@ def run(command: str, given: Namespace, job: Callable[..., Any]) -> None:
     )
     with _explained(overrides, given.config_dir, many=many), checked_configs():
         decorate(job)()
+
+
+def _without_password(word: str) -> str:
+    key, _, value = word.partition("=")
+    if key.lstrip("+") != "tracking.uri" or masked(value) == value:
+        return word
+    os.environ["MLFLOW_TRACKING_URI"] = value.strip("'\"")
+    return f"{key}=${{perceptune.store:}}"
 
 
 @contextmanager

@@ -79,7 +79,8 @@ def _data() -> list[tuple[str, str]]:
 
 
 def _store() -> list[tuple[str, str]]:
+    from optuna_joblib_sweeper.secrets import masked
     from perceptune.tracking.store import contents, default_uri
 
     uri = default_uri()
-    return [("store", uri), ("runs", contents(uri))]
+    return [("store", masked(uri)), ("runs", contents(uri))]

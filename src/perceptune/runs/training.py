@@ -205,7 +205,7 @@ def restore_attempt(training: Training) -> None:
         state, arrays, metadata = checkpoint.load_training(training.checkpoint)
     except ValueError:
         return  # this attempt starts from the beginning
-    if metadata["config"] == training.config.settings and metadata["data"] == training.data.digest:
+    if metadata["config"] == training.config.recorded and metadata["data"] == training.data.digest:
         training.state, training.best = state, Best(arrays["best"], **metadata["best"])
         training.seconds, training.history = metadata["seconds"], metadata["history"]
 
@@ -238,7 +238,7 @@ def save(training: Training) -> None:
         training.state,
         {"best": training.best.theta},
         {
-            "config": training.config.settings,
+            "config": training.config.recorded,
             "overrides": training.overrides,
             "data": training.data.digest,
             "run_id": training.run_id,
