@@ -16,12 +16,18 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from optuna_joblib_sweeper.leftovers import own_temporaries
 from optuna_joblib_sweeper.secrets import masked
 from perceptune.config import FORMER, Config, parse, warn_of_former
 from perceptune.errors import UserError, fail
 from perceptune.overrides import mistakes, options, words
 from perceptune.overrides.known import known
-from perceptune.tracking.store import artifacts_beside, default_experiment, default_uri
+from perceptune.tracking.store import (
+    artifacts_beside,
+    clear_partial_files,
+    default_experiment,
+    default_uri,
+)
 
 _PACKAGE = Path(__file__).resolve().parent
 _VERSION_BASE = "1.3"
@@ -49,6 +55,7 @@ def run(command: str, given: Namespace, job: Callable[..., Any]) -> None:
     if given.help:
         print(_help_of(given), end="")
         return
+    clear_partial_files()
     # A password is passed on by the environment alone, which no file keeps.
     given.overrides = [_without_password(word) for word in given.overrides]
     # These groups are in the defaults list already, so Hydra would refuse the `+`.
@@ -116,14 +123,15 @@ def _remove_records() -> None:
 def in_start_folder(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     """Make `job` run in the folder where the command was started, in every process.
 
-    A relative path then has one meaning, whatever `hydra.job.chdir` says.
+    A relative path then has one meaning, whatever `hydra.job.chdir` says. Temporary files are in a
+    folder of the process, so that the next start finds those of a killed one.
     """
 
     from hydra.core.hydra_config import HydraConfig
 
     @wraps(job)
     def located(composed: DictConfig) -> Any:
-        with chdir(HydraConfig.get().runtime.cwd):
+        with chdir(HydraConfig.get().runtime.cwd), own_temporaries("perceptune"):
             return job(composed)
 
     return located

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from optuna_joblib_sweeper.leftovers import clear
 from perceptune.config import Config, flatten, parse
 from perceptune.data import sources
 from perceptune.data.dataset import Dataset
@@ -199,6 +200,7 @@ def resume(config: Config, overrides: list[str]) -> Training:
 def restore_attempt(training: Training) -> None:
     """Continue from the checkpoint of an earlier attempt at the same trial, if it matches."""
     assert training.checkpoint is not None
+    clear(training.checkpoint.parent)  # half a checkpoint, if that attempt was killed in writing
     if not training.checkpoint.is_file():
         return
     try:
