@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from optuna_joblib_sweeper.leftovers import clear
 from perceptune.config import Config, flatten, parse
 from perceptune.data import sources
 from perceptune.data.dataset import Dataset
@@ -199,13 +200,14 @@ def resume(config: Config, overrides: list[str]) -> Training:
 def restore_attempt(training: Training) -> None:
     """Continue from the checkpoint of an earlier attempt at the same trial, if it matches."""
     assert training.checkpoint is not None
+    clear(training.checkpoint.parent)  # half a checkpoint, if that attempt was killed in writing
     if not training.checkpoint.is_file():
         return
     try:
         state, arrays, metadata = checkpoint.load_training(training.checkpoint)
     except ValueError:
         return  # this attempt starts from the beginning
-    if metadata["config"] == training.config.settings and metadata["data"] == training.data.digest:
+    if metadata["config"] == training.config.recorded and metadata["data"] == training.data.digest:
         training.state, training.best = state, Best(arrays["best"], **metadata["best"])
         training.seconds, training.history = metadata["seconds"], metadata["history"]
 
@@ -238,7 +240,7 @@ def save(training: Training) -> None:
         training.state,
         {"best": training.best.theta},
         {
-            "config": training.config.settings,
+            "config": training.config.recorded,
             "overrides": training.overrides,
             "data": training.data.digest,
             "run_id": training.run_id,
