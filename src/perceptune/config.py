@@ -156,7 +156,7 @@ def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
         Config,
         settings,
         given={
-            "data": _build(DataSpec, data, "data.", strict=True),
+            "data": _build(DataSpec, {"pixel_max": None, **data}, "data.", strict=True),
             "network": _network(model),
             "recipe": _recipe(optimizer, schedule, train, [*policy]),
             "policy": _build(Policy, policy, "train."),

@@ -87,7 +87,7 @@ def _checked(saved: SavedNetwork, name: str) -> SavedNetwork:
             and math.prod(metadata["shape"]) == widths[0]
             and len(metadata["classes"]) == widths[-1]
             and all(isinstance(name, str) for name in metadata["classes"])
-            and 0 < metadata["pixel_max"] <= 255
+            and 0 < metadata["pixel_max"] <= 65_535
             and isinstance(metadata.get("data", {}), dict)
         )
     except TypeError:
