@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from perceptune import cli
+from perceptune import cli, networks
+from perceptune.errors import UserError
+from perceptune.nn.checkpoint import load_network, save_network
 from support import digits, run, runs_in
 
 
@@ -101,6 +103,54 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert complaint in err
     assert not out
     assert (sorted(folder.rglob("*")), len(runs_in(folder))) == before
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        *({name: None} for name in ("shape", "classes", "pixel_max", "data")),
+        *({name: "8"} for name in ("shape", "classes", "pixel_max", "data", "columns")),
+        {"shape": [-8, -8]},
+        {"shape": [8.0, 8.0]},
+        {"shape": [8, 8, 1]},
+        {"shape": [4, 8]},
+        {"classes": list("012345678")},
+        {"classes": list(range(10))},
+        {"pixel_max": True},
+        {"pixel_max": 0},
+        {"pixel_max": 1e300},
+        {"columns": ["a"]},
+        {"val/accuracy": "high"},
+        {"val/accuracy": float("nan")},
+        {"data": {"name": 5}},
+        {"data": {"name": "digits data.dir=/"}},
+        {"data": {"split_seed": "0"}},
+        {"data": {"path": ["a.csv"]}},
+    ],
+    ids=str,
+)
+def test_metadata_that_do_not_fit_the_weights_are_refused(
+    home: tuple[Path, Any], tmp_path: Path, notes: dict[str, Any]
+) -> None:
+    saved = load_network(home[0] / "net.npz")
+    path = tmp_path / "other.npz"
+    save_network(path, saved.network, saved.theta, saved.metadata | notes)
+    with pytest.raises(UserError, match=r"other\.npz lacks the shape and classes .* or is damaged"):
+        networks.load(str(path), "")
+
+
+def test_a_network_whose_predictions_are_not_finite_is_refused(
+    home: tuple[Path, Any], call: Any
+) -> None:
+    saved = load_network(home[0] / "net.npz")
+    huge = np.full_like(saved.theta, 3e38)
+    save_network(home[0] / "huge.npz", saved.network, huge, saved.metadata)
+    np.save(home[0] / "good.npy", np.full((1, 64), 16, np.uint8))
+    for arguments in (["evaluate", "huge.npz"], ["predict", "huge.npz", "good.npy"]):
+        out, err, code = call(*arguments)
+        assert (out, code) == ("", 1)
+        assert len(err.splitlines()) == 1
+        assert "predictions are not finite" in err
 
 
 def test_a_table_becomes_a_submission(home: tuple[Path, Any], call: Any) -> None:
