@@ -189,6 +189,92 @@ def test_the_same_images_have_one_digest_in_idx_unpacked_idx_and_npz(
     assert load(spec("npz", path=tmp_path / "mnist.npz")).digest == mnist.digest
 
 
+LAYOUTS = {
+    "torchvision's": ("{set}/raw/{name}", False),
+    "torchvision's with the packed files": ("{set}/raw/{name}.gz", True),
+    "Kaggle's, each in a folder": ("archive/{set}/{name}/{name}", False),
+    "Kaggle's with dots": ("{set}/{dotted}", False),
+    "packed again": ("{name}.gz", False),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_the_four_files_are_found_in_every_common_layout(
+    layout: str, name: str, imitation: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a set of the other name, whose files have the same names."""
+    form, packed = LAYOUTS[layout]
+    kind, hashes = vouched(getattr(idx, name.upper()), imitation), {}
+    for file in idx.CONTENTS:
+        raw = (imitation / file).read_bytes()
+        content = gzip.decompress(raw)
+        hashes[file] = hashlib.sha256(content).hexdigest()
+        plain = file.removesuffix(".gz")
+        sets = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
+        for other, folder in sets.items():
+            place = form.format(set=folder, name=plain, dotted=plain.replace("-idx", ".idx"))
+            path = tmp_path / place
+            if "{set}" not in form and other != name:
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            again = gzip.compress(content, 9) if path.suffix == ".gz" else content
+            path.write_bytes((raw if packed else again) if other == name else b"another file")
+    monkeypatch.setattr(idx, name.upper(), replace(kind, unpacked=hashes))
+    assert len(load(spec(name, dir=tmp_path)).labels) == 60_000
+
+
+def test_a_folder_with_another_form_of_the_data_says_how_to_read_it(
+    npz_file: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"read it with data=npz data.path=.*mnist\.npz"):
+        load(spec("mnist", dir=npz_file.parent))
+    with pytest.raises(UserError, match=r"no folder .*; put the four MNIST files there"):
+        load(spec("mnist", dir=tmp_path / "none"))
+
+
+def as_archive(**arrays: Any) -> dict[str, Any]:
+    return arrays
+
+
+PIXELS = np.random.default_rng(3).integers(0, 256, (20, 4, 4), dtype=np.uint8)
+TARGETS = np.arange(20) % 4
+ARCHIVES = {
+    "int64": as_archive(x_train=PIXELS.astype(int), y_train=TARGETS),
+    "floats": as_archive(x_train=PIXELS.astype(float), y_train=TARGETS.astype(float)),
+    "one channel": as_archive(X_train=PIXELS[..., None], Y_train=TARGETS[:, None]),
+    "one channel first": as_archive(train_images=PIXELS[:, None], train_labels=TARGETS),
+    "flattened": as_archive(images=PIXELS.reshape(20, -1), labels=TARGETS),
+    "one-hot": as_archive(data=PIXELS, target=np.eye(4)[TARGETS]),
+    "with more": as_archive(x=PIXELS, y=TARGETS.astype("u1"), notes=np.array("text")),
+}
+
+
+@pytest.mark.parametrize("form", ARCHIVES)
+def test_every_common_form_of_an_archive_is_read(form: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", **ARCHIVES[form])
+    found = load(spec("npz", path=tmp_path / "a.npz"))
+    np.testing.assert_array_equal(found.images, PIXELS.reshape(20, -1))
+    np.testing.assert_array_equal(found.labels, TARGETS)
+    assert (found.shape, found.pixel_max, found.test_images) == ((4, 4), 255, None)
+
+
+def test_an_archive_of_fractions_keeps_them(tmp_path: Path) -> None:
+    parts = {
+        "x_train": PIXELS / 255,
+        "y_train": TARGETS,
+        "x_test": PIXELS // 255,
+        "y_test": TARGETS,
+    }
+    np.savez(tmp_path / "a.npz", **parts)
+    found = load(spec("npz", path=tmp_path / "a.npz"))
+    assert (found.pixel_max, found.images.dtype) == (1, np.float32)
+    np.testing.assert_array_equal(found.images, np.float32(PIXELS.reshape(20, -1) / 255))
+    dark = {**parts, "x_train": PIXELS, "x_test": PIXELS // 20}
+    np.savez(tmp_path / "b.npz", **dark)
+    assert load(spec("npz", path=tmp_path / "b.npz")).pixel_max == 255
+
+
 def test_reading_the_digits_imports_no_scikit_learn() -> None:
     code = (
         "import sys; from perceptune.data.sources import DataSpec, load; "
