@@ -36,7 +36,7 @@ TESTED_FROM_ABOVE = [
     (
         "data/test_sources.py",
         "perceptune/data",
-        "archive dataset idx table",
+        "archive dataset idx",
         "every source takes one contract, whatever its format",
     ),
     (

@@ -194,7 +194,7 @@ def _parse(settings: dict[str, Any]) -> Config:
         Config,
         settings,
         given={
-            "data": _build(DataSpec, data, "data.", strict=True),
+            "data": _build(DataSpec, {"pixel_max": None, **data}, "data.", strict=True),
             "network": _network(model),
             "recipe": _recipe(optimizer, schedule, train, [*policy]),
             "policy": _build(Policy, policy, "train."),
