@@ -20,6 +20,7 @@ ALLOWED = {
         "perceptune.data",
         "perceptune.errors",
         "perceptune.nn.checks",
+        "perceptune.nn.npz",
     },
     "sweeper/": {
         "hydra",

@@ -3,6 +3,7 @@
 Importing this module registers the resolvers `${perceptune.…:}`, in every process that composes.
 """
 
+import os
 import re
 import shutil
 import sys
@@ -16,11 +17,18 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from optuna_joblib_sweeper.leftovers import own_temporaries
+from optuna_joblib_sweeper.secrets import masked
 from perceptune.config import CHOICES, FORMER, Config, parse, warn_of_former
 from perceptune.errors import UserError, fail
-from perceptune.overrides import mistakes, options, words
+from perceptune.overrides import mistakes, options, unreadable, words
 from perceptune.overrides.known import known
-from perceptune.tracking.store import artifacts_beside, default_experiment, default_uri
+from perceptune.tracking.store import (
+    artifacts_beside,
+    clear_partial_files,
+    default_experiment,
+    default_uri,
+)
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -49,6 +57,9 @@ def run(command: str, given: Namespace, job: Callable[..., Any]) -> None:
     if given.help:
         print(_help_of(given), end="")
         return
+    clear_partial_files()
+    # A password is passed on by the environment alone, which no file keeps.
+    given.overrides = [_without_password(word) for word in given.overrides]
     # These groups are in the defaults list already, so Hydra would refuse the `+`.
     typed = [re.sub(r"^\+(?=(experiment|sweeps)=)", "", word) for word in given.overrides]
     many = None if command == "compare" else given.multirun
@@ -57,6 +68,14 @@ def run(command: str, given: Namespace, job: Callable[..., Any]) -> None:
     decorate = hydra.main(config_path=str(root() / "conf"), config_name="config", **VERSION_BASE)
     with _explained(overrides, given.config_dir, many=many), checked_configs(), text_helps():
         decorate(job)()
+
+
+def _without_password(word: str) -> str:
+    key, _, value = word.partition("=")
+    if key.lstrip("+") != "tracking.uri" or masked(value) == value:
+        return word
+    os.environ["MLFLOW_TRACKING_URI"] = value.strip("'\"")
+    return f"{key}=${{perceptune.store:}}"
 
 
 @contextmanager
@@ -104,14 +123,15 @@ def _remove_records() -> None:
 def in_start_folder(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     """Make `job` run in the folder where the command was started, in every process.
 
-    A relative path then has one meaning, whatever `hydra.job.chdir` says.
+    A relative path then has one meaning, whatever `hydra.job.chdir` says. Temporary files are in a
+    folder of the process, so that the next start finds those of a killed one.
     """
 
     from hydra.core.hydra_config import HydraConfig
 
     @wraps(job)
     def located(composed: DictConfig) -> Any:
-        with chdir(HydraConfig.get().runtime.cwd):
+        with chdir(HydraConfig.get().runtime.cwd), own_temporaries("perceptune"):
             return job(composed)
 
     return located
@@ -172,6 +192,8 @@ def _explained(
                 mistakes.refuse_added(overrides)
         yield
     except Exception as error:
+        if (fault := unreadable.fault_of(error)) is not None:
+            raise UserError(fault) from error
         if not mistakes.is_of_hydra(error):
             raise
         beside = [f"hydra.searchpath=[{_file(root())},{_file(Path(folder))}]"] if folder else []

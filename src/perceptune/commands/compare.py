@@ -6,6 +6,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from optuna_joblib_sweeper.secrets import masked
 from perceptune import app
 from perceptune.backends.referee import BackendRuns, Comparison, compare
 from perceptune.config import Config, parse
@@ -55,7 +56,7 @@ def _print(config: Config, result: Comparison) -> None:
     if result.run.id is None:
         print(f"files in {result.run.store}")
     else:
-        print(f"run {result.run.id} in {result.run.store}; look at it: perceptune ui")
+        print(f"run {result.run.id} in {masked(result.run.store)}; look at it: perceptune ui")
 
 
 def _cells(runs: BackendRuns) -> list[str]:

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> None:
     network = networks.load(options.model, store)
     metadata = network.metadata
     shape, pixel_max = tuple(metadata["shape"]), metadata["pixel_max"]
-    found = pictures.read(options.input, shape, pixel_max)
+    found = pictures.read(options.input, shape, pixel_max, metadata.get("columns"))
     probabilities = networks.mean_probabilities([network], found.images, pixel_max)
     rows = _rows(found, probabilities, metadata["classes"], every_class=options.probabilities)
     _write(rows, options.output)

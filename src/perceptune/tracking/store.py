@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optuna_joblib_sweeper import mlflow_runs, mlflow_stores
+from optuna_joblib_sweeper import leftovers, mlflow_runs, mlflow_stores
 from optuna_joblib_sweeper.paths import absolute_uri, sqlite_file
 from optuna_joblib_sweeper.secrets import masked
 from perceptune.errors import StoreError
@@ -48,6 +48,12 @@ def default_uri() -> str:
 def default_experiment() -> str:
     """The experiment of MLFLOW_EXPERIMENT_NAME, else perceptune."""
     return os.environ.get("MLFLOW_EXPERIMENT_NAME") or "perceptune"
+
+
+def clear_partial_files() -> None:
+    """Remove half-written checkpoints and pages of killed processes."""
+    for name in ("checkpoints", "report"):
+        leftovers.clear(Path("mlruns") / name)
 
 
 def artifacts_beside(uri: str) -> str | None:
@@ -167,10 +173,21 @@ def errors_of(uri: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not isinstance(error, OSError) and not _is_of_store(error):
-            raise
-        reason = str(error).splitlines()[0]
+        if not isinstance(error, OSError):
+            if not _is_of_store(error):
+                raise
+            error = _plainer(uri, error)
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise StoreError(masked(f"tracking.uri={uri} cannot be used: {reason}")) from error
+
+
+def _plainer(uri: str, error: Exception) -> Exception:
+    """What is wrong with a server that has stopped answering, in place of MLflow's many words."""
+    try:
+        mlflow_stores.refuse_silent(uri)
+    except OSError as silent:
+        return silent
+    return error
 
 
 def _is_of_store(error: Exception) -> bool:

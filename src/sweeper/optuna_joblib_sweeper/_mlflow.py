@@ -20,7 +20,6 @@ from optuna_joblib_sweeper._record import StudyRecord, TrialRecord
 from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper._tally import Tally
 from optuna_joblib_sweeper.errors import SweepError, reason_of
-from optuna_joblib_sweeper.paths import absolute_uri
 from optuna_joblib_sweeper.result import SweepResult
 from optuna_joblib_sweeper.secrets import masked
 from optuna_joblib_sweeper.signals import Interrupted, interrupts_wait
@@ -50,8 +49,7 @@ class ParentRun:
         Raises:
             SweepError: the store can't be used.
         """
-        default = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-        uri = absolute_uri(plan.settings.mlflow.tracking_uri or default)
+        uri = mlflow_stores.absolute_store(plan.settings.mlflow.tracking_uri)
         parent, status, reason = None, "FINISHED", None
         try:
             with interrupts_wait():
@@ -78,6 +76,8 @@ class ParentRun:
                     tags = {"study": store.name}
                     made = mlflow_runs.create_run(client, experiment, store.name, tags)
                     run = client.get_run(made)
+        except ValueError as error:
+            raise SweepError(f"hydra.sweeper.mlflow.experiment={name}: {error}") from error
         except Exception as error:  # whatever the driver of a database raises
             key, reason = "hydra.sweeper.mlflow.tracking_uri", reason_of(error)
             raise SweepError(f"{key}={uri} can't be used: {reason}") from error

@@ -17,7 +17,14 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from optuna_joblib_sweeper import _confirm, _fingerprint, _pool, _samplers, _space_syntax
+from optuna_joblib_sweeper import (
+    _confirm,
+    _fingerprint,
+    _pool,
+    _samplers,
+    _space_syntax,
+    mlflow_stores,
+)
 from optuna_joblib_sweeper._code import AppCode
 from optuna_joblib_sweeper._compose import Composer, SpaceCheck
 from optuna_joblib_sweeper._job import StudyPlan
@@ -50,6 +57,7 @@ def make_plan(
     settings = read_settings(raw)
     hooks = _hooks(settings, task_function)
     _check_packages(settings)
+    _check_store(settings)
     _warn_of_launcher(config)
     loader, look_up = context.config_loader, partial(_look_up, config)
     read = _space_syntax.read_plan(settings.params, arguments, loader, look_up)
@@ -104,6 +112,17 @@ def _check_packages(settings: Settings) -> None:
     if settings.mlflow.enabled and find_spec("mlflow") is None:
         remedy = "install optuna-joblib-sweeper[mlflow], or set it to false"
         raise SweepError(f"hydra.sweeper.mlflow.enabled=true needs the package mlflow; {remedy}")
+
+
+def _check_store(settings: Settings) -> None:
+    """Find out before the study exists that its store can't be used."""
+    uri = mlflow_stores.absolute_store(settings.mlflow.tracking_uri)
+    try:
+        if settings.mlflow.enabled:
+            mlflow_stores.look_at(uri)
+    except OSError as error:
+        key = "hydra.sweeper.mlflow.tracking_uri"
+        raise SweepError(f"{key}={uri} can't be used: {error}") from None
 
 
 def _look_up(config: DictConfig, key: str) -> Any:

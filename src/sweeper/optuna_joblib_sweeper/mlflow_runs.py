@@ -15,7 +15,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optuna_joblib_sweeper import mlflow_stores
+from optuna_joblib_sweeper import leftovers, mlflow_stores
 from optuna_joblib_sweeper.paths import sqlite_file as sqlite_file
 from optuna_joblib_sweeper.processes import identity
 from optuna_joblib_sweeper.signals import interrupts_wait
@@ -60,6 +60,7 @@ def client_of(uri: str) -> "MlflowClient":
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for name in ("alembic", "mlflow.store"):  # each line of the making of a store
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it raises the same
     from mlflow import MlflowClient
 
     local = sqlite_file(uri)
@@ -72,7 +73,8 @@ def _make(local: Path) -> None:
     """Make a store beside its place, then move it there: a kill leaves a whole one or none."""
     from mlflow import MlflowClient
 
-    partial = local.with_name(f".{local.name}.{os.getpid()}")
+    leftovers.clear(local.parent, f".{local.name}.*")
+    partial = local.with_name(f".{local.name}.{leftovers.mark()}")
     try:
         MlflowClient(tracking_uri=f"sqlite:///{partial}")
         partial.replace(local)

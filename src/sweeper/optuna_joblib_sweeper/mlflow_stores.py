@@ -5,6 +5,7 @@ moved or copied. Imports the standard library alone, and refuses to know what a 
 """
 
 import json
+import os
 import socket
 import sqlite3
 import threading
@@ -17,10 +18,10 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
 from urllib.request import urlopen
 
-from optuna_joblib_sweeper.paths import sqlite_file
+from optuna_joblib_sweeper.paths import absolute_uri, sqlite_file
 
 FOLDER_TAG = "store.folder"  # of an experiment: the store's folder when its records were written
-_SECONDS = 5.0  # for a server to answer
+_SECONDS = 4.0  # for a server to answer
 _PROBE = "/api/2.0/mlflow/experiments/get?experiment_id=0"
 _FORBIDDEN = (401, 403, 407)  # MLflow has the credentials, not this module
 _LARGEST_ANSWER = 100_000
@@ -62,6 +63,12 @@ def store_lock(uri: str) -> Iterator[None]:
     with FileLock(f"{local}.lock"):
         refuse_broken(local)
         yield
+
+
+def absolute_store(named: str | None) -> str:
+    """The URI of the store that is `named`, else of MLFLOW_TRACKING_URI, else ./mlflow.db."""
+    default = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    return absolute_uri(named or default)
 
 
 def look_at(uri: str) -> None:
