@@ -20,11 +20,13 @@ ALLOWED = {
         "perceptune.data",
         "perceptune.errors",
         "perceptune.nn.checks",
+        "perceptune.nn.npz",
     },
     "sweeper/": {
         "hydra",
         "omegaconf",
         "optuna",
+        "sqlalchemy",  # what Optuna opens databases with
         "joblib",
         "rich",
         "threadpoolctl",

@@ -3,34 +3,45 @@
 Importing this module registers the resolvers `${perceptune.…:}`, in every process that composes.
 """
 
+import os
 import re
 import shutil
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
+from functools import wraps
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
+from optuna_joblib_sweeper.leftovers import own_temporaries
+from optuna_joblib_sweeper.secrets import masked
 from perceptune.config import CHOICES, FORMER, Config, parse, warn_of_former
 from perceptune.errors import UserError, fail
-from perceptune.overrides import mistakes, options, words
+from perceptune.overrides import mistakes, options, unreadable, words
 from perceptune.overrides.known import known
-from perceptune.tracking.store import artifacts_beside, default_uri
+from perceptune.tracking.store import (
+    artifacts_beside,
+    clear_partial_files,
+    default_experiment,
+    default_uri,
+)
 
 _PACKAGE = Path(__file__).resolve().parent
-_VERSION_BASE = "1.3"
 
 
 def root() -> Path:
     """The folder that holds `conf` and `sweeps`.
 
-    A checkout comes first: an editable install leaves stale copies in the package.
+    A checkout comes first: an editable install leaves stale copies in the package. In a wheel the
+    folder holds nothing else, for Hydra would take it for a group of configurations.
     """
     repository = _PACKAGE.parents[1]
-    return repository if (repository / "conf" / "config.yaml").is_file() else _PACKAGE
+    checkout = (repository / "conf" / "config.yaml").is_file()
+    return repository if checkout else _PACKAGE / "configs"
 
 
 def run(command: str, given: Namespace, job: Callable[..., Any]) -> None:
@@ -41,21 +52,30 @@ def run(command: str, given: Namespace, job: Callable[..., Any]) -> None:
     """
     import hydra
 
-    from perceptune.commands._private import checked_configs
+    from perceptune.commands._private import VERSION_BASE, checked_configs, text_helps
 
     if given.help:
         print(_help_of(given), end="")
         return
+    clear_partial_files()
+    # A password is passed on by the environment alone, which no file keeps.
+    given.overrides = [_without_password(word) for word in given.overrides]
     # These groups are in the defaults list already, so Hydra would refuse the `+`.
     typed = [re.sub(r"^\+(?=(experiment|sweeps)=)", "", word) for word in given.overrides]
     many = None if command == "compare" else given.multirun
     overrides = words.readable(_without_former(typed), many=bool(many))
     sys.argv = [f"perceptune {command}", *options.for_hydra(given), *overrides]
-    decorate = hydra.main(
-        config_path=str(root() / "conf"), config_name="config", version_base=_VERSION_BASE
-    )
-    with _explained(overrides, given.config_dir, many=many), checked_configs():
+    decorate = hydra.main(config_path=str(root() / "conf"), config_name="config", **VERSION_BASE)
+    with _explained(overrides, given.config_dir, many=many), checked_configs(), text_helps():
         decorate(job)()
+
+
+def _without_password(word: str) -> str:
+    key, _, value = word.partition("=")
+    if key.lstrip("+") != "tracking.uri" or masked(value) == value:
+        return word
+    os.environ["MLFLOW_TRACKING_URI"] = value.strip("'\"")
+    return f"{key}=${{perceptune.store:}}"
 
 
 @contextmanager
@@ -103,6 +123,23 @@ def _remove_records() -> None:
             return
 
 
+def in_start_folder(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """Make `job` run in the folder where the command was started, in every process.
+
+    A relative path then has one meaning, whatever `hydra.job.chdir` says. Temporary files are in a
+    folder of the process, so that the next start finds those of a killed one.
+    """
+
+    from hydra.core.hydra_config import HydraConfig
+
+    @wraps(job)
+    def located(composed: DictConfig) -> Any:
+        with chdir(HydraConfig.get().runtime.cwd), own_temporaries("perceptune"):
+            return job(composed)
+
+    return located
+
+
 def compose(overrides: Sequence[str]) -> Config:
     """Compose and parse the configuration of `perceptune train` with these overrides.
 
@@ -140,10 +177,10 @@ def names_beside(overrides: Sequence[str], key: str | None = None) -> list[str]:
 def _initialized() -> Iterator[None]:
     from hydra import initialize_config_dir
 
-    from perceptune.commands._private import checked_configs
+    from perceptune.commands._private import VERSION_BASE, checked_configs
 
     folder = str(root() / "conf")
-    with checked_configs(), initialize_config_dir(folder, version_base=_VERSION_BASE):
+    with checked_configs(), initialize_config_dir(folder, **VERSION_BASE):
         yield
 
 
@@ -158,6 +195,8 @@ def _explained(
                 mistakes.refuse_added(overrides)
         yield
     except Exception as error:
+        if (fault := unreadable.fault_of(error)) is not None:
+            raise UserError(fault) from error
         if not mistakes.is_of_hydra(error):
             raise
         beside = [f"hydra.searchpath=[{_file(root())},{_file(Path(folder))}]"] if folder else []
@@ -188,8 +227,12 @@ def _direction(objective: Any) -> Any:
 _RESOLVERS: dict[str, Callable[..., Any]] = {
     "root": lambda: str(root()),
     "store": default_uri,
+    "experiment": default_experiment,
     "direction": _direction,
     "artifacts": artifacts_beside,
 }
+# OmegaConf 2.3 has an older function of the name that 2.4 prefers.
+_NEWER = "replace" in signature(OmegaConf.register_resolver).parameters
+_register = getattr(OmegaConf, "register_resolver" if _NEWER else "register_new_resolver")
 for _name, _resolver in _RESOLVERS.items():
-    OmegaConf.register_new_resolver(f"perceptune.{_name}", _resolver, replace=True)
+    _register(f"perceptune.{_name}", _resolver, replace=True)

@@ -67,12 +67,15 @@ def main() -> None:
 
 def _without_traceback(command: str, arguments: list[str]) -> int:
     """Run a command; a user's mistake ends in a message, a bug in a traceback."""
+    from optuna_joblib_sweeper.leftovers import own_temporaries
+
     # Containers and batch systems send it to stop a run: close the run as for an interrupt.
     signal.signal(signal.SIGTERM, _terminate)
     wants_all = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises errors instead of printing them
     try:
-        import_module(f"perceptune.commands.{command}").main(arguments)
+        with own_temporaries("perceptune"):
+            import_module(f"perceptune.commands.{command}").main(arguments)
         refuse_lost_output()
     except KeyboardInterrupt:
         return 130

@@ -15,6 +15,8 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from optuna_joblib_sweeper.paths import absolute_uri
+from optuna_joblib_sweeper.secrets import masked
 from perceptune.backends.specs import NAMES
 from perceptune.data.sources import DataSpec
 from perceptune.errors import UserError, shorten
@@ -100,6 +102,7 @@ class Tracking:
         _check_choice("figures", self.figures, CHOICES["tracking.figures"])
         if self.enabled and "://" not in self.uri and self.uri != "databricks":
             raise RangeError("uri", f"the address of a store, {_ADDRESSES}", repr(self.uri))
+        object.__setattr__(self, "uri", absolute_uri(self.uri))  # frozen
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,12 @@ class Config:
         """The names of the metrics that a sweep optimizes, one or more."""
         return tuple(self.objective if isinstance(self.objective, list) else [self.objective])
 
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """`settings` as files keep them: without the password of the store."""
+        tracking = dict(self.settings["tracking"])
+        return {**self.settings, "tracking": {**tracking, "uri": masked(str(tracking["uri"]))}}
+
     def changed(self, **settings: Any) -> "Config":
         """Parse a copy of the configuration with other settings, by dotted key.
 
@@ -185,7 +194,7 @@ def _parse(settings: dict[str, Any]) -> Config:
         Config,
         settings,
         given={
-            "data": _build(DataSpec, data, "data.", strict=True),
+            "data": _build(DataSpec, {"pixel_max": None, **data}, "data.", strict=True),
             "network": _network(model),
             "recipe": _recipe(optimizer, schedule, train, [*policy]),
             "policy": _build(Policy, policy, "train."),

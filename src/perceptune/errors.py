@@ -2,6 +2,7 @@
 
 UserError           a mistake that the user can fix
 ├── StoreError      the MLflow store, or what was looked up in it
+│   └── UnrecordedError     a store that failed in a training
 └── DivergedError   a training whose loss is no longer finite; its run ends as `diverged`
 """
 
@@ -20,6 +21,16 @@ class StoreError(UserError):
     """An MLflow store that cannot be used, or that lacks the run or model that was named."""
 
 
+class UnrecordedError(StoreError):
+    """A store, or the disk below it, that failed in a training; the text says what was kept.
+
+    Attributes:
+        outcome: of the run, whose training had begun.
+    """
+
+    outcome = "failed"
+
+
 class DivergedError(UserError):
     """A training whose loss is no longer finite.
 
@@ -36,7 +47,9 @@ def fail(message: str, code: int = 1) -> NoReturn:
     Raises:
         SystemExit: always, with `code`.
     """
-    print(f"perceptune: {one_line(message)}", file=sys.stderr)
+    from optuna_joblib_sweeper.secrets import masked
+
+    print(f"perceptune: {masked(one_line(message))}", file=sys.stderr)
     raise SystemExit(code)
 
 

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from optuna_joblib_sweeper.secrets import masked
 from perceptune.errors import UserError, one_line, shorten
 from perceptune.overrides.spelling import nearest
 
@@ -181,7 +182,7 @@ def summary(result: "Result") -> str:
     if run.id is None:
         rows.append(("files", run.store))
     else:
-        rows += [("run", f"{run.id}  {result.name}"), ("store", run.store)]
+        rows += [("run", f"{run.id}  {result.name}"), ("store", masked(run.store))]
         rows += [("model", run.registered)] if run.registered else []
         rows.append(("look at it", "perceptune ui"))
     return "\n".join(f"{label:>12}  {value}" for label, value in rows)

@@ -8,6 +8,7 @@ from typing import Any
 import optuna
 import pytest
 from apps import Sweeps
+from filelock import FileLock
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
@@ -19,6 +20,7 @@ from optuna_joblib_sweeper._samplers import _PACKAGES
 from optuna_joblib_sweeper._storage import open_storage
 from optuna_joblib_sweeper.errors import SweepError
 from optuna_joblib_sweeper.settings import class_name
+from versions import REGISTER, VERSION_BASE
 
 RANDOM = ("hydra/sweeper/sampler=random", "hydra.sweeper.sampler.seed=1")
 CUSTOM = (*RANDOM, "x=interval(0,1)")
@@ -160,6 +162,26 @@ def test_a_hook_that_does_not_exist_is_told_once(
     with pytest.raises(SweepError, match="on_complete=no"):
         sweep(echo, "x=1,2", "hydra.sweeper.on_complete=no.such")
     assert "no.such" not in caplog.text
+
+
+def test_a_dry_run_refuses_what_the_start_would_refuse(sweep: Sweeps) -> None:
+    dry = "hydra.sweeper.dry_run=true"
+    sweep(echo, "x=1,2")
+    with pytest.raises(SweepError, match=r"\+ space: x = choice\(1,3\)"):
+        sweep(echo, "x=1,3", dry)
+    sweep(echo, "x=1,2", dry)
+    (sweep.folder / "thesis.txt").write_text("Chapter 1\n")
+    for storage, reason in {
+        "thesis.txt": "is no journal",
+        "thesis.txt/journal": "can't be written",
+        "nonsense://x": "can't be opened",
+    }.items():
+        for overrides in ((), (dry,)):
+            with pytest.raises(SweepError, match=reason):
+                sweep(echo, "x=1,2", f"hydra.sweeper.storage={storage}", *overrides)
+    held = FileLock(sweep.folder / "optuna.journal.sweep-driver")
+    with held, pytest.raises(SweepError, match="in use by another sweep"):
+        sweep(echo, "x=1,2", dry)
 
 
 @pytest.mark.parametrize("kill_after", ["nothing", "the study", "its folder"])
@@ -443,7 +465,7 @@ def test_the_winner_is_an_overlay_that_composes_again_and_can_be_overridden(swee
     assert (found["best_value"], found["best_trial"], found["best_run_id"]) == (2, 2, None)
 
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(sweep.folder / "conf"), version_base=None):
+    with initialize_config_dir(str(sweep.folder / "conf"), **VERSION_BASE):
         path = f"hydra.searchpath=[file://{sweep.folder}/sweep/best]"
         again = compose("config", overrides=[path, "+experiment=test", "seed=4"])
     assert OmegaConf.to_container(again) == {
@@ -488,7 +510,7 @@ def test_a_trials_output_folder_is_named_as_in_hydras_own_sweepers(
 
 
 def test_resolvers_of_the_main_module_reach_the_workers(sweep: Sweeps) -> None:
-    OmegaConf.register_new_resolver("twice", lambda x: 2 * x, replace=True)
+    getattr(OmegaConf, REGISTER)("twice", lambda x: 2 * x, replace=True)
     config = sweep.folder / "conf" / "config.yaml"
     config.write_text(config.read_text() + "doubled: ${twice:${x}}\n")
     try:

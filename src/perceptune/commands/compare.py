@@ -6,6 +6,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from optuna_joblib_sweeper.secrets import masked
 from perceptune import app
 from perceptune.backends.referee import BackendRuns, Comparison, compare
 from perceptune.config import Config, parse
@@ -28,6 +29,7 @@ def main(arguments: list[str]) -> None:
     app.run("compare", given, _job)
 
 
+@app.in_start_folder
 def _job(composed: DictConfig) -> None:
     """The comparison, called by Hydra."""
     from rich.console import Console
@@ -55,7 +57,7 @@ def _print(config: Config, result: Comparison) -> None:
     if result.run.id is None:
         print(f"files in {result.run.store}")
     else:
-        print(f"run {result.run.id} in {result.run.store}; look at it: perceptune ui")
+        print(f"run {result.run.id} in {masked(result.run.store)}; look at it: perceptune ui")
 
 
 def _cells(runs: BackendRuns) -> list[str]:

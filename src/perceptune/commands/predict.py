@@ -32,11 +32,11 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError(f"no file or folder {options.input}")
     if options.output and not options.output.parent.is_dir():
         raise UserError(f"--output: no folder {options.output.parent}")
-    store = options.store or os.environ.get("MLFLOW_TRACKING_URI") or default_uri()
+    store = options.store or default_uri()
     network = networks.load(options.model, store)
     metadata = network.metadata
     shape, pixel_max = tuple(metadata["shape"]), metadata["pixel_max"]
-    found = pictures.read(options.input, shape, pixel_max)
+    found = pictures.read(options.input, shape, pixel_max, metadata.get("columns"))
     probabilities = networks.mean_probabilities([network], found.images, pixel_max)
     rows = _rows(found, probabilities, metadata["classes"], every_class=options.probabilities)
     _write(rows, options.output)

@@ -90,6 +90,7 @@ class MultirunParent(Callback):
                 overrides.append(f"{_PARENT}{parent.id}")
 
 
+@app.in_start_folder
 def _job(composed: "DictConfig") -> Any:
     """One job, called by Hydra, maybe in another process; returns the objective."""
     terminal.keep_output()

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from perceptune.data import table
+from perceptune.data import archive, inputs, table
 from perceptune.data.files import reason
 from perceptune.errors import UserError
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+_TABLES = (".csv", ".csv.gz", ".csv.zip", ".zip", ".tsv", ".txt")
 _INK = 0.2  # as a fraction of the darkest stroke; fainter pixels are paper, dust or JPEG noise
 _BOX = 20 / 28  # MNIST's digits fit a box of 20 × 20 in an image of 28 × 28
 _SMALL = 20  # images below this many pixels, such as 8 × 8, are filled to their edges
@@ -25,7 +26,7 @@ class Pictures:
     """Images in the form of a network's inputs.
 
     Attributes:
-        images: (n, height · width) uint8.
+        images: (n, height · width), see `inputs.compact`.
         names: their file names, or None for rows of a table.
     """
 
@@ -33,11 +34,14 @@ class Pictures:
     names: list[str] | None
 
 
-def read(path: Path, shape: Sequence[int], pixel_max: int) -> Pictures:
+def read(
+    path: Path, shape: Sequence[int], pixel_max: int, columns: Sequence[str] | None = None
+) -> Pictures:
     """Read images of `shape` (height, width) with pixels up to `pixel_max` from `path`.
 
     `path` is a picture of any size, dark on light or light on dark; a folder of pictures, read in
-    the order of their names; a .npy array; or a .csv table without labels.
+    the order of their names; a .npy array; or a .csv table without labels, whose columns the
+    training data names `columns` where the names have no numbers.
 
     Raises:
         UserError: none of these, or another shape or range.
@@ -49,14 +53,14 @@ def read(path: Path, shape: Sequence[int], pixel_max: int) -> Pictures:
         images = np.stack([picture(file, shape, pixel_max) for file in files])
         return Pictures(images, [file.name for file in files])
     if path.suffix.lower() == ".npy":
-        return Pictures(_array(path, shape, pixel_max), None)
-    if path.suffix.lower() == ".csv":
-        return Pictures(_table(path, shape, pixel_max), None)
+        return Pictures(archive.pixels(path, shape, pixel_max), None)
+    if path.name.lower().endswith(_TABLES):
+        return Pictures(table.pixels(path, shape, pixel_max, columns), None)
     return Pictures(picture(path, shape, pixel_max)[None], [path.name])
 
 
 def picture(path: Path, shape: Sequence[int], pixel_max: int) -> np.ndarray:
-    """Read a picture in the form of a data set's image, (height · width,) uint8.
+    """Read a picture in the form of a data set's image, (height · width,).
 
     Raises:
         UserError: not a picture, or one of a single colour.
@@ -80,7 +84,7 @@ def picture(path: Path, shape: Sequence[int], pixel_max: int) -> np.ndarray:
     light /= light.max()
     if grey.shape != tuple(shape):
         light = _fitted(light, shape)
-    return np.round(light * pixel_max).astype(np.uint8).ravel()
+    return inputs.as_stored(light, pixel_max).ravel()
 
 
 def _fitted(light: np.ndarray, shape: Sequence[int]) -> np.ndarray:
@@ -111,39 +115,3 @@ def _fitted(light: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     canvas = np.zeros(tuple(shape), np.float32)
     canvas[top : top + height, left : left + width] = digit
     return canvas / max(float(canvas.max()), 1e-9)
-
-
-def _array(path: Path, shape: Sequence[int], pixel_max: int) -> np.ndarray:
-    """Read an array of images, (n, height · width) uint8."""
-    try:
-        array = np.load(path, allow_pickle=False)
-    except Exception as error:  # NumPy raises almost any exception for a damaged header
-        raise UserError(f"{path} is not an array: {reason(error)[:120]}") from None
-    size = shape[0] * shape[1]
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "uifb":
-        raise UserError(f"{path} holds no numbers")
-    alone = array.shape in ((size,), tuple(shape))
-    if not alone and (array.shape[1:] not in ((size,), tuple(shape)) or not len(array)):
-        raise UserError(
-            f"{path} has shape {array.shape}; expected (n, {size}) or (n, {shape[0]}, {shape[1]})"
-        )
-    low, high = array.min(), array.max()
-    if not (low >= 0 and high <= pixel_max):  # a NaN fails as well
-        raise UserError(f"{path}: pixels must be from 0 to {pixel_max}")
-    if array.dtype.kind == "f":
-        if 0 < high <= 1 < pixel_max and (array % 1).any():
-            raise UserError(
-                f"{path}: pixels must be from 0 to {pixel_max}, not from 0 to 1; multiply them by "
-                f"{pixel_max}"
-            )
-        array = np.rint(array)
-    images: np.ndarray = array.reshape(-1, size).astype(np.uint8, copy=False)
-    return images
-
-
-def _table(path: Path, shape: Sequence[int], pixel_max: int) -> np.ndarray:
-    """Read a table in the form of Kaggle's test.csv, (n, height · width) uint8."""
-    pixels = table.pixels(path, shape[0] * shape[1])
-    if pixels.max() > pixel_max:
-        raise UserError(f"{path}: pixels must be from 0 to {pixel_max}, got {pixels.max()}")
-    return pixels

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from optuna_joblib_sweeper._compose import Composer
 from optuna_joblib_sweeper._fingerprint import Fingerprint
 from optuna_joblib_sweeper._space import Space
-from optuna_joblib_sweeper.paths import StudyPaths
+from optuna_joblib_sweeper.paths import StudyPaths, sqlite_file
 from optuna_joblib_sweeper.settings import DEFAULT_TRIALS, Settings
 
 
@@ -37,6 +38,12 @@ class StudyPlan:
             return self.space.overrides(chosen)
         seed = f"{self.settings.confirm.key}={chosen['seed']}"
         return [*self.confirms[chosen["trial"]], seed]
+
+    @property
+    def folders(self) -> list[Path]:
+        """Where the study writes."""
+        store = sqlite_file(self.settings.mlflow.tracking_uri or "")
+        return [*self.paths.folders, *([store.parent] if store else [])]
 
     @property
     def budget(self) -> int | None:

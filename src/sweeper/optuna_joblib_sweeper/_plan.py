@@ -14,10 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from optuna_joblib_sweeper import _confirm, _fingerprint, _pool, _samplers, _space_syntax
+from optuna_joblib_sweeper import (
+    _confirm,
+    _fingerprint,
+    _pool,
+    _samplers,
+    _space_syntax,
+    mlflow_stores,
+)
 from optuna_joblib_sweeper._code import AppCode
 from optuna_joblib_sweeper._compose import Composer, SpaceCheck
 from optuna_joblib_sweeper._job import StudyPlan
@@ -50,6 +57,7 @@ def make_plan(
     settings = read_settings(raw)
     hooks = _hooks(settings, task_function)
     _check_packages(settings)
+    _check_store(settings)
     _warn_of_launcher(config)
     loader, look_up = context.config_loader, partial(_look_up, config)
     read = _space_syntax.read_plan(settings.params, arguments, loader, look_up)
@@ -106,6 +114,17 @@ def _check_packages(settings: Settings) -> None:
         raise SweepError(f"hydra.sweeper.mlflow.enabled=true needs the package mlflow; {remedy}")
 
 
+def _check_store(settings: Settings) -> None:
+    """Find out before the study exists that its store can't be used."""
+    uri = mlflow_stores.absolute_store(settings.mlflow.tracking_uri)
+    try:
+        if settings.mlflow.enabled:
+            mlflow_stores.look_at(uri)
+    except OSError as error:
+        key = "hydra.sweeper.mlflow.tracking_uri"
+        raise SweepError(f"{key}={uri} can't be used: {error}") from None
+
+
 def _look_up(config: DictConfig, key: str) -> Any:
     """The option chosen of a group, else the value of a key."""
     choices = config.hydra.runtime.choices
@@ -137,7 +156,8 @@ def _study_folder(config: DictConfig) -> Path:
     folders = []
     for number in range(2):
         job = copy.deepcopy(config)
-        job.hydra.job.num, job.hydra.job.id = number, str(number)
+        with read_write(job.hydra):
+            job.hydra.job.num, job.hydra.job.id = number, str(number)
         folders.append(str(job.hydra.sweep.dir))
         OmegaConf.copy_cache(from_config=job, to_config=config)  # times of day, for example
     return Path(os.path.commonpath(folders))

@@ -1,7 +1,8 @@
 """Private doors of other packages: each is opened here and nowhere else.
 
-Seen in hydra-core 1.3.8, omegaconf 2.3.1, optuna 5.0.0 and joblib 1.6.0. After an upgrade of one of
-them, `tests/sweeper/test_private.py` fails first and names the door that has moved.
+Seen in hydra-core 1.3.8 and 1.4.0rc3, omegaconf 2.3.1 and 2.4.1rc1, optuna 5.0.0 and joblib 1.6.0.
+After an upgrade of one of them, `tests/sweeper/test_private.py` fails first and names the door that
+has moved.
 """
 
 import sys
@@ -11,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import cloudpickle
-from hydra._internal.config_loader_impl import get_overrides_dirname
+from hydra._internal import config_loader_impl
 from hydra._internal.utils import _locate as locate  # its public `get_method` prints errors
 from hydra.core.override_parser.types import Override
 from hydra.core.singleton import Singleton
@@ -26,13 +27,20 @@ from optuna.trial import FrozenTrial, Trial
 
 __all__ = ["LokyBackend", "TerminatedWorkerError", "locate", "native"]
 
+get_overrides_dirname: Any = getattr(config_loader_impl, "get_overrides_dirname", None)
 native = Override._convert_value  # an element of Hydra's parser as plain Python
 
 
-def override_dirname(config: DictConfig, overrides: Sequence[Override]) -> str:
-    """The value of `hydra.job.override_dirname`, which Hydra sets while it composes."""
-    style = config.hydra.job.config.override_dirname
-    return get_overrides_dirname(list(overrides), style.exclude_keys, style.item_sep, style.kv_sep)
+def set_override_dirname(config: DictConfig, overrides: Sequence[Override]) -> None:
+    """Set `hydra.job.override_dirname` as Hydra does while it composes.
+
+    From Hydra 1.4 on it is an interpolation over the overrides in the config.
+    """
+    if get_overrides_dirname is not None:
+        style = config.hydra.job.config.override_dirname
+        config.hydra.job.override_dirname = get_overrides_dirname(
+            list(overrides), style.exclude_keys, style.item_sep, style.kv_sep
+        )
 
 
 def returned(job: JobReturn) -> Any:

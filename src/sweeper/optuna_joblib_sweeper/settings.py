@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import MISSING, OmegaConf
 
 from optuna_joblib_sweeper.errors import SweepError
-from optuna_joblib_sweeper.secrets import masked
+from optuna_joblib_sweeper.secrets import MASK, is_masked, masked
 
 DEFAULT_TRIALS = 20
 LONGEST_NAME = 200  # bytes; a file's has 255, and a confirmation's study adds to the name
@@ -196,6 +196,8 @@ def _rules(settings: Settings) -> Iterator[tuple[str, bool, str]]:
     yield "confirm.top", confirm.top >= 0, "0 or more"
     yield "confirm.skip", confirm.skip >= 0, "0 or more"
     yield "confirm.seeds", _are_seeds(confirm.seeds), "above 0, or a list of seeds"
+    for name, uri in (("storage", s.storage), ("mlflow.tracking_uri", s.mlflow.tracking_uri)):
+        yield name, uri is None or not is_masked(uri), f"given with the password behind {MASK}"
     named = s.study_name is None or _is_name(s.study_name)
     yield "study_name", named, f"null, or a name of 1 to {LONGEST_NAME} bytes without / and \\"
     one = len(s.directions) == 1
