@@ -84,6 +84,9 @@ def refusals() -> Iterator[None]:
 
     If nothing has been trained, the records that Hydra wrote for it are removed. A study is
     refused, since it has many jobs.
+
+    Raises:
+        SystemExit: in place of a UserError.
     """
     from hydra.core.hydra_config import HydraConfig
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from perceptune.nn.fit import Epoch
     from perceptune.runs.run import Result
 
+_MOST = 200  # characters of a message, which repeats what was typed
 _WIDE = 200  # columns where there is no terminal to fit
 
 
@@ -35,7 +36,9 @@ class Parser(ArgumentParser):
             UserError: always.
         """
         unknown = re.search(r"unrecognized arguments: (-\S*)", message)
-        raise UserError(self._unknown(unknown[1]) if unknown else f"{message}; {self._usage()}")
+        raise UserError(
+            self._unknown(unknown[1]) if unknown else f"{message[:200]}; {self._usage()}"
+        )
 
     def _unknown(self, option: str) -> str:
         """What is said of an option that does not exist."""

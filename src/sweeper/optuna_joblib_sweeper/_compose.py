@@ -165,7 +165,8 @@ class SpaceCheck:
         return None
 
     def _refusal(self, culprit: str | None, chosen: Mapping[str, Any], error: Any) -> SweepError:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        lines = [line for line in said if not line.startswith("To append")]  # as `+` it has no use
         if culprit is None or culprit not in chosen:
             return SweepError("\n".join(lines))
         override = self.space.overrides({culprit: chosen[culprit]})[0]
