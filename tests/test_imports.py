@@ -15,16 +15,19 @@ ALLOWED = {
         "numpy",
         "pooch",
         "PIL",
+        "scipy",  # ndimage: finds the ink of photographs
         "filelock",
         "tqdm",  # pooch's own progress bar
         "perceptune.data",
         "perceptune.errors",
         "perceptune.nn.checks",
+        "perceptune.nn.npz",
     },
     "sweeper/": {
         "hydra",
         "omegaconf",
         "optuna",
+        "sqlalchemy",  # what Optuna opens databases with
         "joblib",
         "rich",
         "threadpoolctl",

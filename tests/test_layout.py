@@ -36,8 +36,14 @@ TESTED_FROM_ABOVE = [
     (
         "data/test_sources.py",
         "perceptune/data",
-        "archive dataset idx table",
+        "archive dataset idx",
         "every source takes one contract, whatever its format",
+    ),
+    (
+        "data/test_pictures.py",
+        "perceptune",
+        "data/centring data/decoding data/ink",
+        "photographs go through all of them, and what comes out is compared",
     ),
     (
         "nn/test_fit.py",

@@ -11,6 +11,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager
 from functools import wraps
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from optuna_joblib_sweeper.leftovers import own_temporaries
 from optuna_joblib_sweeper.secrets import masked
-from perceptune.config import FORMER, Config, parse, warn_of_former
+from perceptune.config import CHOICES, FORMER, Config, parse, warn_of_former
 from perceptune.errors import UserError, fail
-from perceptune.overrides import mistakes, options, words
+from perceptune.overrides import mistakes, options, unreadable, words
 from perceptune.overrides.known import known
 from perceptune.tracking.store import (
     artifacts_beside,
@@ -30,16 +31,17 @@ from perceptune.tracking.store import (
 )
 
 _PACKAGE = Path(__file__).resolve().parent
-_VERSION_BASE = "1.3"
 
 
 def root() -> Path:
     """The folder that holds `conf` and `sweeps`.
 
-    A checkout comes first: an editable install leaves stale copies in the package.
+    A checkout comes first: an editable install leaves stale copies in the package. In a wheel the
+    folder holds nothing else, for Hydra would take it for a group of configurations.
     """
     repository = _PACKAGE.parents[1]
-    return repository if (repository / "conf" / "config.yaml").is_file() else _PACKAGE
+    checkout = (repository / "conf" / "config.yaml").is_file()
+    return repository if checkout else _PACKAGE / "configs"
 
 
 def run(command: str, given: Namespace, job: Callable[..., Any]) -> None:
@@ -50,7 +52,7 @@ def run(command: str, given: Namespace, job: Callable[..., Any]) -> None:
     """
     import hydra
 
-    from perceptune.commands._private import checked_configs
+    from perceptune.commands._private import VERSION_BASE, checked_configs, text_helps
 
     if given.help:
         print(_help_of(given), end="")
@@ -63,10 +65,8 @@ def run(command: str, given: Namespace, job: Callable[..., Any]) -> None:
     many = None if command == "compare" else given.multirun
     overrides = words.readable(_without_former(typed), many=bool(many))
     sys.argv = [f"perceptune {command}", *options.for_hydra(given), *overrides]
-    decorate = hydra.main(
-        config_path=str(root() / "conf"), config_name="config", version_base=_VERSION_BASE
-    )
-    with _explained(overrides, given.config_dir, many=many), checked_configs():
+    decorate = hydra.main(config_path=str(root() / "conf"), config_name="config", **VERSION_BASE)
+    with _explained(overrides, given.config_dir, many=many), checked_configs(), text_helps():
         decorate(job)()
 
 
@@ -84,6 +84,9 @@ def refusals() -> Iterator[None]:
 
     If nothing has been trained, the records that Hydra wrote for it are removed. A study is
     refused, since it has many jobs.
+
+    Raises:
+        SystemExit: in place of a UserError.
     """
     from hydra.core.hydra_config import HydraConfig
 
@@ -161,14 +164,23 @@ def _help_of(given: Namespace) -> str:
     return options.help_text(given, groups)
 
 
+def names_beside(overrides: Sequence[str], key: str | None = None) -> list[str]:
+    """The groups and keys that may be set beside `overrides`, or the values of `key`, if few."""
+    with _initialized():
+        there = known(overrides)
+        if key is None:
+            return [*there.groups, *there.keys]
+        return there.options(key) if key in there.groups else list(CHOICES.get(key, ()))
+
+
 @contextmanager
 def _initialized() -> Iterator[None]:
     from hydra import initialize_config_dir
 
-    from perceptune.commands._private import checked_configs
+    from perceptune.commands._private import VERSION_BASE, checked_configs
 
     folder = str(root() / "conf")
-    with checked_configs(), initialize_config_dir(folder, version_base=_VERSION_BASE):
+    with checked_configs(), initialize_config_dir(folder, **VERSION_BASE):
         yield
 
 
@@ -183,6 +195,8 @@ def _explained(
                 mistakes.refuse_added(overrides)
         yield
     except Exception as error:
+        if (fault := unreadable.fault_of(error)) is not None:
+            raise UserError(fault) from error
         if not mistakes.is_of_hydra(error):
             raise
         beside = [f"hydra.searchpath=[{_file(root())},{_file(Path(folder))}]"] if folder else []
@@ -217,5 +231,8 @@ _RESOLVERS: dict[str, Callable[..., Any]] = {
     "direction": _direction,
     "artifacts": artifacts_beside,
 }
+# OmegaConf 2.3 has an older function of the name that 2.4 prefers.
+_NEWER = "replace" in signature(OmegaConf.register_resolver).parameters
+_register = getattr(OmegaConf, "register_resolver" if _NEWER else "register_new_resolver")
 for _name, _resolver in _RESOLVERS.items():
-    OmegaConf.register_new_resolver(f"perceptune.{_name}", _resolver, replace=True)
+    _register(f"perceptune.{_name}", _resolver, replace=True)

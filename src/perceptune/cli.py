@@ -11,7 +11,9 @@ from typing import Any, NoReturn
 
 from perceptune import __version__
 from perceptune.errors import UserError, fail, shorten
+from perceptune.overrides import completion
 from perceptune.overrides.spelling import nearest, or_list
+from perceptune.terminal import keep_output, refuse_lost_output
 
 USAGE = """\
 perceptune: perceptrons in NumPy, composed by Hydra, tracked in MLflow, tuned by Optuna
@@ -34,6 +36,7 @@ An OVERRIDE is KEY=VALUE, as Hydra takes it:
   perceptune train data=mnist model.hidden=[256,128] optimizer=adamw optimizer.lr=2e-3
   perceptune train -m optimizer=sgd,adam seed=0,1,2
 `perceptune train --help` lists the groups, `perceptune train --cfg job` every key.
+In bash, `eval "$(perceptune --shell-completion)"` makes Tab complete all of them.
 """
 
 # Each is a module of `commands`, whose `main` takes the arguments.
@@ -42,6 +45,7 @@ COMMANDS = ("train", "evaluate", "predict", "compare", "report", "ui", "info")
 
 def main() -> None:
     """Run the command that `sys.argv` names, and exit with its code."""
+    keep_output()
     arguments = sys.argv[1:]
     if arguments[:1] == ["help"] and arguments[1:]:
         arguments = [arguments[1], "--help"]
@@ -50,6 +54,10 @@ def main() -> None:
         print(USAGE, end="")
     elif command == "--version":
         print(__version__)
+    elif command == "--shell-completion":
+        print(completion.SCRIPT, end="")
+    elif command == "--complete":
+        print("\n".join(completion.complete(arguments[1:], COMMANDS)))
     elif command in COMMANDS:
         sys.exit(_without_traceback(command, arguments[1:]))
     else:
@@ -68,6 +76,7 @@ def _without_traceback(command: str, arguments: list[str]) -> int:
     try:
         with own_temporaries("perceptune"):
             import_module(f"perceptune.commands.{command}").main(arguments)
+        refuse_lost_output()
     except KeyboardInterrupt:
         return 130
     except Exception as error:
@@ -82,6 +91,10 @@ def _without_traceback(command: str, arguments: list[str]) -> int:
 
 def _explain(error: Exception) -> None:
     """Exit with a message if the user can fix `error`."""
+    from optuna_joblib_sweeper.errors import SweepError
+
+    if isinstance(error, SweepError):  # conf/hydra/sweeper/study.yaml takes it from there
+        fail(str(error).replace("hydra.sweeper.mlflow.tracking_uri", "tracking.uri"))
     if isinstance(error, UserError | OSError):
         fail(str(error))
     if isinstance(error, MemoryError):

@@ -34,6 +34,7 @@ T = TypeVar("T")
 # libyaml's writer where available: in short trials the slow one takes a noticeable time.
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _MOST_THREADS = 1024
+_ADDRESSES = "such as sqlite:///mlruns/mlflow.db or http://127.0.0.1:5000"
 
 FORMER = ("augment", "reported")  # settings of the version before, ignored for one version
 
@@ -49,6 +50,16 @@ OBJECTIVES = (
 
 class _UnknownError(Exception):
     """A key that does not exist; its arguments are the key, and what is allowed in its place."""
+
+
+# The values of keys that take one of a few; those of groups are in conf/.
+CHOICES = {
+    "model.activation": tuple(ACTIVATIONS),
+    "model.init": tuple(INITIALIZERS),
+    "objective": OBJECTIVES,
+    "tracking.figures": ("all", "best", "none"),
+    "tracking.enabled": ("true", "false"),
+}
 
 
 @dataclass(frozen=True)
@@ -88,7 +99,9 @@ class Tracking:
     parent: str | None
 
     def __post_init__(self) -> None:
-        _check_choice("figures", self.figures, ("all", "best", "none"))
+        _check_choice("figures", self.figures, CHOICES["tracking.figures"])
+        if self.enabled and "://" not in self.uri and self.uri != "databricks":
+            raise RangeError("uri", f"the address of a store, {_ADDRESSES}", repr(self.uri))
         object.__setattr__(self, "uri", absolute_uri(self.uri))  # frozen
 
 
@@ -181,7 +194,7 @@ def _parse(settings: dict[str, Any]) -> Config:
         Config,
         settings,
         given={
-            "data": _build(DataSpec, data, "data.", strict=True),
+            "data": _build(DataSpec, {"pixel_max": None, **data}, "data.", strict=True),
             "network": _network(model),
             "recipe": _recipe(optimizer, schedule, train, [*policy]),
             "policy": _build(Policy, policy, "train."),

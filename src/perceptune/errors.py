@@ -6,6 +6,7 @@ UserError           a mistake that the user can fix
 └── DivergedError   a training whose loss is no longer finite; its run ends as `diverged`
 """
 
+import re
 import sys
 from typing import NoReturn
 
@@ -56,9 +57,10 @@ def one_line(text: str) -> str:
     """Join the lines of a text.
 
     >>> one_line("no such key\\n    full_key: x")
-    'no such key full_key: x'
+    'no such key; full_key: x'
     """
-    return " ".join(text.split())
+    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+    return re.sub(r"([:;,.]);", r"\1", "; ".join(lines))
 
 
 def shorten(word: str) -> str:

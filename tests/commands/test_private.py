@@ -1,17 +1,21 @@
 """Private doors of Hydra: no configuration names code, wherever it comes from."""
 
+import argparse
+from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
+import hydra
 import pytest
 from hydra._internal import hydra as hydra_module
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.utils import configure_log
 
 from perceptune import app
-from perceptune.commands._private import CheckedLoader, checked_configs
+from perceptune.commands._private import CheckedLoader, checked_configs, text_helps
 from perceptune.errors import UserError
 from support import Perceptune
+from versions import VERSION_BASE
 
 EVIL = "{_target_:logging.FileHandler,filename:made.txt}"
 LOGS = "hydra/job_logging=default"
@@ -38,6 +42,8 @@ def test_hydra_makes_its_loader_by_the_name_that_is_replaced() -> None:
         [f"+model.more={EVIL}"],
         [f"+more={EVIL}", "+hydra.callbacks.evil=${more}"],
         ["+hydra.launcher._recursive_=true"],
+        ["hydra.launcher._target_=os.system"],
+        ["hydra.sweeper._target_=os.system"],
         [LOGS, "hydra.job_logging.handlers.file.class=subprocess.Popen"],
         [LOGS, "hydra.job_logging.handlers.file.class=logging.os.system"],
         [LOGS, "+hydra.job_logging.formatters.simple.class=os.system"],
@@ -53,7 +59,7 @@ def test_a_configuration_that_names_code_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"is refused: no configuration may name code; delete it"):
-        app.compose(overrides)
+        _composed(*overrides)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -98,11 +104,47 @@ def test_hydras_own_features_stay(overrides: list[str]) -> None:
     configure_log(composed.hydra.hydra_logging)
 
 
+@pytest.fixture
+def checked_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.14's check of each help, put into an older argparse."""
+    container: Any = argparse._ActionsContainer
+    added = container.add_argument
+
+    def check(self: Any, action: Any) -> None:
+        if action.help and hasattr(self, "_get_formatter"):
+            try:
+                self._get_formatter()._expand_help(action)
+            except (ValueError, TypeError, KeyError) as error:
+                raise ValueError("badly formed help string") from error
+
+    def add(self: Any, *names: Any, **settings: Any) -> Any:
+        action = added(self, *names, **settings)
+        self._check_help(action)
+        return action
+
+    monkeypatch.setattr(container, "_check_help", check, raising=False)
+    monkeypatch.setattr(container, "add_argument", add)
+
+
+def test_hydras_command_line_is_built_under_pythons_newer_check(checked_helps: None) -> None:
+    from hydra._internal.utils import get_args_parser
+
+    own = vars(ArgumentParser).get("_check_help")
+    if hydra.__version__ < "1.4":
+        with pytest.raises(ValueError, match="badly formed help"):
+            get_args_parser()
+    with text_helps():
+        assert get_args_parser().parse_args(["-m", "seed=0,1"]).multirun
+        with pytest.raises(ValueError, match="badly formed help"):
+            ArgumentParser().add_argument("--bad", help="%(nothing)s")
+    assert vars(ArgumentParser).get("_check_help") is own
+
+
 def _composed(*overrides: str) -> Any:
     from hydra import compose, initialize_config_dir
 
     folder = str(app.root() / "conf")
-    with checked_configs(), initialize_config_dir(folder, version_base="1.3"):
+    with checked_configs(), initialize_config_dir(folder, **VERSION_BASE):
         return compose("config", list(overrides), return_hydra_config=True)
 
 

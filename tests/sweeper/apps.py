@@ -12,12 +12,15 @@ import psutil
 from hydra import version
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from optuna_joblib_sweeper import processes
+from versions import VERSION_BASE
 
+Plugins.instance()  # whose configs a fixture of Hydra's would else drop after each test
 FOREIGN_APP = Path(__file__).parents[2] / "examples" / "foreign_app" / "app.py"
 
 APP = '''
@@ -79,6 +82,8 @@ class App:
     def __init__(self, folder: Path, source: str = APP, config: str = CONFIG) -> None:
         self.folder = folder
         (folder / "conf").mkdir(parents=True)
+        if not VERSION_BASE:
+            source = source.replace("version_base=None, ", "")
         (folder / "app.py").write_text(source)
         (folder / "conf" / "config.yaml").write_text(config)
 
@@ -157,7 +162,8 @@ class Sweeps:
     def __call__(self, task: Callable[[Any], Any], *overrides: str) -> Any:
         """Run the sweep; returns what `optimization_results.yaml` holds."""
         GlobalHydra.instance().clear()
-        version.setbase(None)  # as `hydra.main(version_base=None)`
+        for base in VERSION_BASE.values():  # as `hydra.main` does
+            version.setbase(base)
         hydra = Hydra.create_main_hydra_file_or_module(
             str(self.folder / "app.py"), None, "conf", "app"
         )

@@ -10,6 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from optuna_joblib_sweeper._nodes import FixedError, settings_node
+from versions import VERSION_BASE
 
 PLUGINS = "hydra_plugins"
 OURS = f"{PLUGINS}.optuna_joblib_sweeper.sweeper.OptunaJoblibSweeper"
@@ -20,7 +21,7 @@ def composed(folder: Path, settings: str, *overrides: str) -> DictConfig:
     head = "defaults:\n  - override hydra/sweeper: optuna_joblib\n  - _self_\nx: 1\nhydra:\n"
     (folder / "config.yaml").write_text(f"{head}  sweeper:\n    n_trials: 3\n{settings}")
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(folder), version_base=None):
+    with initialize_config_dir(str(folder), **VERSION_BASE):
         return compose("config", list(overrides), return_hydra_config=True).hydra.sweeper
 
 

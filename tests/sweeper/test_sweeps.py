@@ -20,6 +20,7 @@ from optuna_joblib_sweeper._samplers import _PACKAGES
 from optuna_joblib_sweeper._storage import open_storage
 from optuna_joblib_sweeper.errors import SweepError
 from optuna_joblib_sweeper.settings import class_name
+from versions import REGISTER, VERSION_BASE
 
 RANDOM = ("hydra/sweeper/sampler=random", "hydra.sweeper.sampler.seed=1")
 CUSTOM = (*RANDOM, "x=interval(0,1)")
@@ -464,7 +465,7 @@ def test_the_winner_is_an_overlay_that_composes_again_and_can_be_overridden(swee
     assert (found["best_value"], found["best_trial"], found["best_run_id"]) == (2, 2, None)
 
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(sweep.folder / "conf"), version_base=None):
+    with initialize_config_dir(str(sweep.folder / "conf"), **VERSION_BASE):
         path = f"hydra.searchpath=[file://{sweep.folder}/sweep/best]"
         again = compose("config", overrides=[path, "+experiment=test", "seed=4"])
     assert OmegaConf.to_container(again) == {
@@ -509,7 +510,7 @@ def test_a_trials_output_folder_is_named_as_in_hydras_own_sweepers(
 
 
 def test_resolvers_of_the_main_module_reach_the_workers(sweep: Sweeps) -> None:
-    OmegaConf.register_new_resolver("twice", lambda x: 2 * x, replace=True)
+    getattr(OmegaConf, REGISTER)("twice", lambda x: 2 * x, replace=True)
     config = sweep.folder / "conf" / "config.yaml"
     config.write_text(config.read_text() + "doubled: ${twice:${x}}\n")
     try:

@@ -8,11 +8,13 @@ Seen in hydra-core 1.3.8 and 1.4.0rc3; after an upgrade tests/commands/test_priv
 """
 
 import re
+from argparse import Action, ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
+import hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -21,10 +23,14 @@ from perceptune.errors import UserError
 
 _hydra: Any = import_module("hydra._internal.hydra")
 
+VERSION_BASE: dict[str, Any] = {"version_base": "1.3"} if hydra.__version__ < "1.4" else {}
+"""For `hydra.main` and its like: 1.3 warns without it, 1.4 with it."""
+
 _SWEEPER = "hydra_plugins.optuna_joblib_sweeper.sweeper.OptunaJoblibSweeper"
 _OBEYED = ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging")  # below `hydra`
 _OURS = {"hydra.callbacks.parent._target_": "perceptune.commands.train.MultirunParent"}
-_PLUGINS = ("hydra.launcher._target_", "hydra.sweeper._target_")  # Hydra insists on installed ones
+_CHOSEN = ("hydra.launcher._target_", "hydra.sweeper._target_")
+_PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")  # of these only, and installed ones
 _JUDGED = re.compile(r"hydra\.sweeper\.(sampler|pruner)\.")  # by our sweeper, before it calls any
 # What a logging configuration may name; `()` and `class` are called.
 _CALLED = {
@@ -46,6 +52,28 @@ class CheckedLoader(ConfigLoaderImpl):
         composed = super()._load_configuration_impl(*args, **kwargs)
         refuse_code(composed)
         return composed
+
+
+@contextmanager
+def text_helps() -> Iterator[None]:
+    """Have argparse check helps that are text, and no other, meanwhile.
+
+    Python 3.14 checks each, and Hydra 1.3 has one that becomes text only when it is shown.
+    """
+    check = getattr(ArgumentParser, "_check_help", None)
+    if check is None:
+        yield
+        return
+
+    def check_text(parser: ArgumentParser, action: Action) -> None:
+        if isinstance(action.help, str):
+            check(parser, action)
+
+    setattr(ArgumentParser, "_check_help", check_text)  # noqa: B010
+    try:
+        yield
+    finally:
+        delattr(ArgumentParser, "_check_help")  # argparse's own is of the class above it
 
 
 @contextmanager
@@ -88,7 +116,8 @@ def _is_ours(key: str, value: Any, judged: bool) -> bool:
     name = key.rpartition(".")[2]
     if name == "_recursive_":
         return value is False
-    fine = key in _PLUGINS or _OURS.get(key) == value or (judged and _JUDGED.match(key))
+    plugin = key in _CHOSEN and str(value).startswith(_PLUGINS)
+    fine = plugin or _OURS.get(key) == value or (judged and _JUDGED.match(key))
     return name != "_target_" or bool(fine)
 
 

@@ -20,7 +20,8 @@ def main(arguments: list[str]) -> None:
     """Compare as `arguments` say.
 
     Raises:
-        UserError: a mistake that the user can fix.
+        UserError: an option or an override that does not exist.
+        SystemExit: for any other mistake, with the line printed already.
     """
     given = parse_options("compare", __doc__, arguments)
     if given.multirun and not given.help:

@@ -15,7 +15,11 @@ _PACKAGES = ("numpy", "hydra-core", "mlflow", "optuna", "joblib")
 
 
 def main(arguments: list[str]) -> None:
-    """Print a table of them."""
+    """Print a table of them.
+
+    Raises:
+        UserError: an argument, of which it takes none, or a store that cannot be read.
+    """
     Parser("perceptune info", description=__doc__).parse_args(arguments)
     from rich.table import Table
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from optuna_joblib_sweeper.paths import sqlite_file
 from optuna_joblib_sweeper.secrets import is_masked
+from perceptune.errors import UserError
 from perceptune.reports.page import published
 from perceptune.terminal import Parser, print_table
 from perceptune.tracking.store import default_uri
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 _JOURNAL = "mlruns/optuna.journal"
 _FOLDER = "mlruns/report"
+_REMEDY = (
+    "`perceptune train -m sweeps=digits` makes one; --storage names another journal or database"
+)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -57,6 +61,8 @@ def _report_studies(parsed: Namespace) -> None:
     from perceptune.reports.tracked import TrackedStudy
 
     names = list(dict.fromkeys(parsed.studies))
+    if "://" not in parsed.storage and not Path(parsed.storage).exists():
+        raise UserError(f"no studies in {parsed.storage}; {_REMEDY}")
     results = [load_study(parsed.storage, name) for name in names]
     studies = [TrackedStudy.find(result, _stores(parsed.store, result)) for result in results]
     folder = parsed.output or Path(_FOLDER) / (re.sub(r"[^\w-]+", "-", "+".join(names)) or "-")

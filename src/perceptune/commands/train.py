@@ -39,6 +39,7 @@ def main(arguments: list[str]) -> None:
 
     Raises:
         UserError: a mistake that the user can fix.
+        SystemExit: of one job, with the line printed already.
     """
     given = parse_options("train", __doc__, arguments)
     with MultirunParent.held, deaf_children() if given.multirun else nullcontext():
@@ -69,13 +70,18 @@ class MultirunParent(Callback):
             fail(str(error))
 
     def _open(self, config: "DictConfig") -> None:
-        from perceptune.overrides.mistakes import refuse_sweep
+        from perceptune.overrides.mistakes import is_sweep_of_group, refuse_sweep
         from perceptune.seeds import parent_run
 
         overrides = config.hydra.overrides.task
         words: Any = OmegaConf.to_container(overrides, resolve=False)
         refuse_sweep(words)
+        if not any(map(is_sweep_of_group, words)):  # what all jobs have in common must be right
+            keys: Any = [key for key in config if key != "hydra"]
+            parse(OmegaConf.masked_copy(config, keys))
         tracking: Any = OmegaConf.to_container(config.tracking, resolve=True)
+        if tracking["parent"] is not None:
+            raise UserError("a multirun sets tracking.parent itself; leave it out")
         name = " ".join(["multirun", *words])
         folder = Path(str(config.hydra.sweep.dir))
         parent = self.held.enter_context(parent_run(Tracking(**tracking), name, folder))
@@ -87,6 +93,7 @@ class MultirunParent(Callback):
 @app.in_start_folder
 def _job(composed: "DictConfig") -> Any:
     """One job, called by Hydra, maybe in another process; returns the objective."""
+    terminal.keep_output()
     settings, trial = HydraConfig.get(), current_trial()
     alone = settings.mode is RunMode.RUN
     # Interpolations are resolved in the configuration, not here.

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from optuna_joblib_sweeper.secrets import masked
 from perceptune.errors import UserError
-from perceptune.terminal import Parser
+from perceptune.terminal import Parser, how_to_install
 from perceptune.tracking import servers
 from perceptune.tracking.store import (
     ExperimentRef,
@@ -42,9 +42,9 @@ def main(arguments: Sequence[str]) -> None:
         UserError: no store yet, a port in use, or an address that others can reach.
     """
     options = _parse(arguments)
-    page = _page(options)  # before any server starts: the store may be refused
     far = options.store.startswith(("http://", "https://"))
     commands = [] if far else [_mlflow(options)]
+    page = _page(options)  # before any server starts: the store may be refused
     if options.studies:
         commands.append(_optuna(options))
         print(f"     studies  http://{servers.at(options.host, options.port + 1)}")
@@ -98,7 +98,7 @@ def _mlflow(options: Namespace) -> list[str]:
 def _optuna(options: Namespace) -> list[str]:
     _refuse_used(options.host, options.port + 1)
     if find_spec("optuna_dashboard") is None:
-        raise UserError("--studies needs optuna-dashboard: pip install optuna-dashboard")
+        raise UserError(f"--studies needs optuna-dashboard: {how_to_install('optuna-dashboard')}")
     if not _JOURNAL.is_file():
         raise UserError(f"no studies yet: {_JOURNAL} does not exist")
     return servers.command("studies", options.host, str(options.port + 1), str(_JOURNAL))

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from optuna_joblib_sweeper.errors import SweepError
 from perceptune.errors import UserError, one_line, shorten
 from perceptune.overrides.known import Known, known
 from perceptune.overrides.spelling import nearest, or_list
@@ -23,7 +24,9 @@ _SYNONYMS = {
 
 
 def is_of_hydra(error: BaseException) -> bool:
-    """True for an error raised by Hydra or joblib: the command line is at fault."""
+    """True for an error of Hydra or joblib, but the sweeper's: the command line is at fault."""
+    if isinstance(error, SweepError):
+        return False
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next
@@ -63,21 +66,33 @@ def refuse_added(words: Sequence[str]) -> None:
 
 
 def refuse_sweep(words: Sequence[str]) -> None:
-    """Refuse what every job of a plain multirun would fail for.
+    """Refuse a sweep that every job of a plain multirun, or the first, would fail for.
 
     Hydra is initialized by the caller.
 
     Raises:
-        UserError: a range, which only a study samples, or an option that does not exist.
+        UserError: a range, which only a study samples, or a key or an option that does not exist.
     """
+    grouped = any(map(is_sweep_of_group, words))  # some options may bring keys
     for word in words:
         marks, key, value = split(word)
         override = parsed(word)
-        if override and (override.is_interval_sweep() or value.startswith("tag(")):
+        if override is None or not override.is_sweep_override():
+            continue
+        if override.is_interval_sweep() or value.startswith("tag("):
             raise UserError(f"{shorten(word)} is a range, for a study; add hydra/sweeper=study")
-        if override and override.is_sweep_override() and key in GROUPS:
-            for line in _of_options(marks, key, _names_of(value), known([])):
+        there = known(words)
+        if is_sweep_of_group(word):
+            for line in _of_options(marks, key, _names_of(value), there):
                 raise UserError(line)
+        elif not (marks or there.has(key) or key in there.groups or grouped):
+            raise UserError(_unknown(key, value, there))
+
+
+def is_sweep_of_group(word: str) -> bool:
+    """True if `word` sweeps the options of a group of Perceptune's."""
+    override = parsed(word)
+    return split(word)[1] in GROUPS and override is not None and override.is_sweep_override()
 
 
 def _of_form(words: Sequence[str]) -> Iterator[str]:

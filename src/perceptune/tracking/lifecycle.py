@@ -130,6 +130,8 @@ def _create(
     ref: ExperimentRef, name: str, tags: Mapping[str, str], parent: str | None
 ) -> MlflowRun:
     client, experiment = open_experiment(ref)
+    if parent is not None and find_run(ref.uri, parent) is None:
+        raise StoreError(f"tracking.parent={parent} is no run in {ref.uri}; leave it out")
     with errors_of(ref.uri):
         close_dead_runs(client, experiment)
         every = {**context_tags(), **tags}

@@ -230,7 +230,7 @@ def _carried(folder: Path) -> Iterator[Path]:
     """
     code = folder / _CARRIED
     code.mkdir()
-    for source in sorted((_PACKAGE / "nn").glob("*.py")):
+    for source in (*sorted((_PACKAGE / "nn").glob("*.py")), _PACKAGE / "data" / "inputs.py"):
         (code / source.name).write_text(_renamed(source), "utf-8")
     script = folder / "classifier.py"
     script.write_text(_renamed(_PACKAGE / "tracking" / "pyfunc_model.py"), "utf-8")
@@ -244,4 +244,5 @@ def _carried(folder: Path) -> Iterator[Path]:
 
 
 def _renamed(source: Path) -> str:
-    return source.read_text("utf-8").replace("perceptune.nn", _CARRIED)
+    text = source.read_text("utf-8")
+    return text.replace("perceptune.nn", _CARRIED).replace("perceptune.data", _CARRIED)

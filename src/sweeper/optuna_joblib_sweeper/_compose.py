@@ -15,7 +15,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from optuna_joblib_sweeper._private import override_dirname
+from optuna_joblib_sweeper._private import set_override_dirname
 from optuna_joblib_sweeper._space import Space
 from optuna_joblib_sweeper.errors import SweepError, reason_of
 
@@ -65,7 +65,7 @@ class Composer:
         everything = [*self.fixed, *overrides]
         config.hydra.overrides.task = everything
         parsed = parser.parse_overrides(everything)
-        config.hydra.job.override_dirname = override_dirname(config, parsed)
+        set_override_dirname(config, parsed)
         OmegaConf.copy_cache(from_config=self.config, to_config=config)
         return config
 
@@ -165,7 +165,8 @@ class SpaceCheck:
         return None
 
     def _refusal(self, culprit: str | None, chosen: Mapping[str, Any], error: Any) -> SweepError:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        lines = [line for line in said if not line.startswith("To append")]  # as `+` it has no use
         if culprit is None or culprit not in chosen:
             return SweepError("\n".join(lines))
         override = self.space.overrides({culprit: chosen[culprit]})[0]

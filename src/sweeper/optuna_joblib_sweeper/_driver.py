@@ -1,6 +1,7 @@
 """A sweep from top to bottom, in the process that the user started."""
 
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -25,7 +26,9 @@ from optuna_joblib_sweeper._compose import task_part
 from optuna_joblib_sweeper._engine import Engine
 from optuna_joblib_sweeper._job import Job, StudyPlan
 from optuna_joblib_sweeper._progress import Display
+from optuna_joblib_sweeper._record import damage_in_a_line
 from optuna_joblib_sweeper._study import StudyStore
+from optuna_joblib_sweeper._values import override_text
 from optuna_joblib_sweeper.errors import SweepError, full_disk_in_a_line, is_disk_full
 from optuna_joblib_sweeper.result import SweepResult, TrialResult
 from optuna_joblib_sweeper.settings import class_name
@@ -175,9 +178,22 @@ class Sweep:
     def _print_interruption(self, finished: int, title: str) -> None:
         how = "run the same command to resume"
         if not self.plan.settings.study_name:
-            study, storage = self.store.name, self.store.paths.storage
-            how = f"resume with hydra.sweeper.study_name={study} hydra.sweeper.storage={storage}"
+            how = f"resume with {self._named()}"
         self.print(f"Interrupted: {finished} trials of {title} are finished; {how}.")
+
+    def _named(self) -> str:
+        """The overrides that make a study without a name of its own the same one again."""
+        study, storage = self.store.name, override_text(self.store.paths.storage)
+        pair = (f"hydra.sweeper.study_name={study}", f"hydra.sweeper.storage={storage}")
+        return shlex.join(pair)
+
+    def _print_failures(self, result: SweepResult) -> None:
+        """Failed trials end no study by default, so they are said."""
+        failed = result.of("fail")
+        if failed:
+            limit = f"hydra.sweeper.max_failure_rate={self.plan.settings.max_failure_rate:g}"
+            what = f"{len(failed)} of {len(result.trials)} trials failed, which {limit} allows"
+            self.print(f"{what}; the first, trial {failed[0].number}: {failed[0].reason}")
 
     def _refuse_empty(self, result: SweepResult) -> None:
         if self.parent is not None:
@@ -194,7 +210,8 @@ class Sweep:
         plan = _confirm.confirmation_plan(self.plan, candidates)
         store = StudyStore.open(plan.paths, plan.fingerprint)
         self._run_trials(plan, store, "confirming")
-        self.store.set_record(confirmed=_confirm.confirmed_values(store))
+        with damage_in_a_line(plan.paths.storage, store.name):
+            self.store.set_record(confirmed=_confirm.confirmed_values(store))
         winner = self.store.result().winners[0]
         mean, value, seeds = winner.confirmed_mean, winner.values[0], len(winner.confirmed)
         if mean is not None:
@@ -214,6 +231,9 @@ class Sweep:
         self.print(f"Results: {plan.paths.results}")
         who = f"trial {winner.number}" if len(result.directions) > 1 else "the winner"
         self.print(f"Train {who} again: {command}")
+        if not settings.study_name:
+            self.print(f"The same command starts a new study; resume this one with {self._named()}")
+        self._print_failures(result)
         if self.parent is not None:
             config = secrets.masked_copy(task_part(plan.composer.compose(winner.overrides)))
             self.parent.log_result(result, OmegaConf.to_yaml(config), settings.mlflow.plots)

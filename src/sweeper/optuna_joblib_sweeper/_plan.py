@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from optuna_joblib_sweeper import (
@@ -156,7 +156,8 @@ def _study_folder(config: DictConfig) -> Path:
     folders = []
     for number in range(2):
         job = copy.deepcopy(config)
-        job.hydra.job.num, job.hydra.job.id = number, str(number)
+        with read_write(job.hydra):
+            job.hydra.job.num, job.hydra.job.id = number, str(number)
         folders.append(str(job.hydra.sweep.dir))
         OmegaConf.copy_cache(from_config=job, to_config=config)  # times of day, for example
     return Path(os.path.commonpath(folders))

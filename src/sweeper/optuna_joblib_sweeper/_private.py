@@ -1,9 +1,11 @@
 """Private doors of other packages: each is opened here and nowhere else.
 
-Seen in hydra-core 1.3.8, omegaconf 2.3.1, optuna 5.0.0 and joblib 1.6.0. After an upgrade of one of
-them, `tests/sweeper/test_private.py` fails first and names the door that has moved.
+Seen in hydra-core 1.3.8 and 1.4.0rc3, omegaconf 2.3.1 and 2.4.1rc1, optuna 5.0.0 and joblib 1.6.0.
+After an upgrade of one of them, `tests/sweeper/test_private.py` fails first and names the door that
+has moved.
 """
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from multiprocessing import spawn
@@ -11,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import cloudpickle
-from hydra._internal.config_loader_impl import get_overrides_dirname
+from hydra._internal import config_loader_impl
 from hydra._internal.utils import _locate as locate  # its public `get_method` prints errors
 from hydra.core.override_parser.types import Override
 from hydra.core.singleton import Singleton
@@ -24,15 +26,24 @@ from omegaconf.basecontainer import BaseContainer
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial
 
-__all__ = ["LokyBackend", "TerminatedWorkerError", "locate", "native"]
+from optuna_joblib_sweeper.processes import follow_driver
 
+__all__ = ["TerminatedWorkerError", "locate", "native"]
+
+get_overrides_dirname: Any = getattr(config_loader_impl, "get_overrides_dirname", None)
 native = Override._convert_value  # an element of Hydra's parser as plain Python
 
 
-def override_dirname(config: DictConfig, overrides: Sequence[Override]) -> str:
-    """The value of `hydra.job.override_dirname`, which Hydra sets while it composes."""
-    style = config.hydra.job.config.override_dirname
-    return get_overrides_dirname(list(overrides), style.exclude_keys, style.item_sep, style.kv_sep)
+def set_override_dirname(config: DictConfig, overrides: Sequence[Override]) -> None:
+    """Set `hydra.job.override_dirname` as Hydra does while it composes.
+
+    From Hydra 1.4 on it is an interpolation over the overrides in the config.
+    """
+    if get_overrides_dirname is not None:
+        style = config.hydra.job.config.override_dirname
+        config.hydra.job.override_dirname = get_overrides_dirname(
+            list(overrides), style.exclude_keys, style.item_sep, style.kv_sep
+        )
 
 
 def returned(job: JobReturn) -> Any:
@@ -112,6 +123,21 @@ class OneLokyBackend(LokyBackend):  # type: ignore[misc]
     def configure(self, n_jobs: int = 1, parallel: Any = None, **kwargs: Any) -> int:
         """Start the process; called by joblib."""
         env, context = self._prepare_worker_env(n_jobs=1), parallel._id
-        self._workers = get_memmapping_executor(1, timeout=300, env=env, context_id=context)
+        self._workers = get_memmapping_executor(
+            1, timeout=300, env=env, context_id=context, **_followed()
+        )
         self.parallel = parallel
         return 2
+
+
+class FollowingLokyBackend(LokyBackend):  # type: ignore[misc]
+    """A pool whose processes end with the driver, also those that it has sent nothing yet."""
+
+    def configure(self, n_jobs: int = 1, parallel: Any = None, **kwargs: Any) -> int:
+        """Start the processes; called by joblib."""
+        made: int = super().configure(n_jobs, parallel, **kwargs, **_followed())
+        return made
+
+
+def _followed() -> dict[str, Any]:
+    return {"initializer": follow_driver, "initargs": (os.getpid(),)}

@@ -50,12 +50,16 @@ class SamplerFactory:
             self._unseeded = self._unseeded or self._build(None)
             return self._unseeded
         if class_name(self._config) == "QMCSampler":
-            return self._build(self._seed)  # it walks one sequence, which another seed would change
+            # It walks one sequence, which another seed would change. What is drawn beside it, as
+            # the first trials are by Optuna 4.5, would be the same in each trial.
+            beside = {"_target_": "optuna.samplers.RandomSampler", "seed": self._seed + number}
+            return self._build(self._seed, {"independent_sampler": beside})
         entropy = (self._seed, number, zlib.crc32(name.encode()))
         return self._build(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
 
-    def _build(self, seed: int | None) -> BaseSampler:
-        given = {k: v for k, v in {**self._config, "seed": seed}.items() if v is not None}
+    def _build(self, seed: int | None, more: Mapping[str, Any] | None = None) -> BaseSampler:
+        settings = {**(more or {}), **self._config, "seed": seed}
+        given = {key: value for key, value in settings.items() if value is not None}
         made: BaseSampler = _build(given, BaseSampler, "hydra.sweeper.sampler")
         return made
 

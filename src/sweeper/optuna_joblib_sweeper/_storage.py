@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from filelock import FileLock, Timeout
-from optuna.storages import BaseStorage, get_storage
+from optuna.storages import BaseStorage, RDBStorage, get_storage
 
 from optuna_joblib_sweeper._journal import drop_torn_end, open_journal, read_journal
 from optuna_joblib_sweeper.errors import SweepError, reason_of
@@ -60,10 +60,10 @@ def has_studies(storage: str) -> bool:
         return local.exists() and (not local.is_file() or local.stat().st_size > 0)
     if storage.startswith("redis"):
         return True
-    from sqlalchemy import create_engine, inspect
-
     with _refusals(storage):
-        return bool(inspect(create_engine(storage)).has_table("studies"))
+        server = RDBStorage(storage, skip_compatibility_check=True, skip_table_creation=True)
+        with server.engine.connect() as connection:
+            return connection.dialect.has_table(connection, "studies")
 
 
 def _local(storage: str) -> Path | None:
