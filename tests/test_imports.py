@@ -15,6 +15,7 @@ ALLOWED = {
         "numpy",
         "pooch",
         "PIL",
+        "scipy",  # ndimage: finds the ink of photographs
         "filelock",
         "tqdm",  # pooch's own progress bar
         "perceptune.data",

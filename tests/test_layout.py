@@ -40,6 +40,12 @@ TESTED_FROM_ABOVE = [
         "every source takes one contract, whatever its format",
     ),
     (
+        "data/test_pictures.py",
+        "perceptune",
+        "data/centring data/decoding data/ink",
+        "photographs go through all of them, and what comes out is compared",
+    ),
+    (
         "nn/test_fit.py",
         "perceptune/nn",
         "recipe state trainer",

@@ -42,6 +42,8 @@ def test_hydra_makes_its_loader_by_the_name_that_is_replaced() -> None:
         [f"+model.more={EVIL}"],
         [f"+more={EVIL}", "+hydra.callbacks.evil=${more}"],
         ["+hydra.launcher._recursive_=true"],
+        ["hydra.launcher._target_=os.system"],
+        ["hydra.sweeper._target_=os.system"],
         [LOGS, "hydra.job_logging.handlers.file.class=subprocess.Popen"],
         [LOGS, "hydra.job_logging.handlers.file.class=logging.os.system"],
         [LOGS, "+hydra.job_logging.formatters.simple.class=os.system"],

@@ -29,7 +29,8 @@ VERSION_BASE: dict[str, Any] = {"version_base": "1.3"} if hydra.__version__ < "1
 _SWEEPER = "hydra_plugins.optuna_joblib_sweeper.sweeper.OptunaJoblibSweeper"
 _OBEYED = ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging")  # below `hydra`
 _OURS = {"hydra.callbacks.parent._target_": "perceptune.commands.train.MultirunParent"}
-_PLUGINS = ("hydra.launcher._target_", "hydra.sweeper._target_")  # Hydra insists on installed ones
+_CHOSEN = ("hydra.launcher._target_", "hydra.sweeper._target_")
+_PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")  # of these only, and installed ones
 _JUDGED = re.compile(r"hydra\.sweeper\.(sampler|pruner)\.")  # by our sweeper, before it calls any
 # What a logging configuration may name; `()` and `class` are called.
 _CALLED = {
@@ -115,7 +116,8 @@ def _is_ours(key: str, value: Any, judged: bool) -> bool:
     name = key.rpartition(".")[2]
     if name == "_recursive_":
         return value is False
-    fine = key in _PLUGINS or _OURS.get(key) == value or (judged and _JUDGED.match(key))
+    plugin = key in _CHOSEN and str(value).startswith(_PLUGINS)
+    fine = plugin or _OURS.get(key) == value or (judged and _JUDGED.match(key))
     return name != "_target_" or bool(fine)
 
 

@@ -26,6 +26,7 @@ from optuna_joblib_sweeper._compose import task_part
 from optuna_joblib_sweeper._engine import Engine
 from optuna_joblib_sweeper._job import Job, StudyPlan
 from optuna_joblib_sweeper._progress import Display
+from optuna_joblib_sweeper._record import damage_in_a_line
 from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper._values import override_text
 from optuna_joblib_sweeper.errors import SweepError, full_disk_in_a_line, is_disk_full
@@ -209,7 +210,8 @@ class Sweep:
         plan = _confirm.confirmation_plan(self.plan, candidates)
         store = StudyStore.open(plan.paths, plan.fingerprint)
         self._run_trials(plan, store, "confirming")
-        self.store.set_record(confirmed=_confirm.confirmed_values(store))
+        with damage_in_a_line(plan.paths.storage, store.name):
+            self.store.set_record(confirmed=_confirm.confirmed_values(store))
         winner = self.store.result().winners[0]
         mean, value, seeds = winner.confirmed_mean, winner.values[0], len(winner.confirmed)
         if mean is not None:

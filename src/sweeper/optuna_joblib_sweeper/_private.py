@@ -5,6 +5,7 @@ After an upgrade of one of them, `tests/sweeper/test_private.py` fails first and
 has moved.
 """
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from multiprocessing import spawn
@@ -25,7 +26,9 @@ from omegaconf.basecontainer import BaseContainer
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial
 
-__all__ = ["LokyBackend", "TerminatedWorkerError", "locate", "native"]
+from optuna_joblib_sweeper.processes import follow_driver
+
+__all__ = ["TerminatedWorkerError", "locate", "native"]
 
 get_overrides_dirname: Any = getattr(config_loader_impl, "get_overrides_dirname", None)
 native = Override._convert_value  # an element of Hydra's parser as plain Python
@@ -120,6 +123,21 @@ class OneLokyBackend(LokyBackend):  # type: ignore[misc]
     def configure(self, n_jobs: int = 1, parallel: Any = None, **kwargs: Any) -> int:
         """Start the process; called by joblib."""
         env, context = self._prepare_worker_env(n_jobs=1), parallel._id
-        self._workers = get_memmapping_executor(1, timeout=300, env=env, context_id=context)
+        self._workers = get_memmapping_executor(
+            1, timeout=300, env=env, context_id=context, **_followed()
+        )
         self.parallel = parallel
         return 2
+
+
+class FollowingLokyBackend(LokyBackend):  # type: ignore[misc]
+    """A pool whose processes end with the driver, also those that it has sent nothing yet."""
+
+    def configure(self, n_jobs: int = 1, parallel: Any = None, **kwargs: Any) -> int:
+        """Start the processes; called by joblib."""
+        made: int = super().configure(n_jobs, parallel, **kwargs, **_followed())
+        return made
+
+
+def _followed() -> dict[str, Any]:
+    return {"initializer": follow_driver, "initargs": (os.getpid(),)}

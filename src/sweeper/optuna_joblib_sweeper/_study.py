@@ -37,6 +37,7 @@ class StudyStore:
         self.storage = storage or open_storage(paths.storage)
         self.name = paths.study_name
         self.study_id = self.storage.get_study_id_from_name(self.name)
+        self.paths = paths
         recorded = self.record().folder
         self.paths = paths.rooted(recorded) if recorded else paths
 
@@ -90,6 +91,7 @@ class StudyStore:
         """
         with damage_in_a_line(self.paths.storage, self.name):
             self.result()
+            self.abandoned()
             stored = self.record().fingerprint
         other = "choose another hydra.sweeper.study_name"
         if stored is None:
@@ -102,8 +104,13 @@ class StudyStore:
             raise SweepError(f"{built}; undo the change, or {other}\n{difference}")
 
     def record(self) -> StudyRecord:
-        """What the storage keeps of the study."""
-        return StudyRecord.read(self.storage.get_study_user_attrs(self.study_id))
+        """What the storage keeps of the study.
+
+        Raises:
+            SweepError: it is damaged.
+        """
+        with damage_in_a_line(self.paths.storage, self.name):
+            return StudyRecord.read(self.storage.get_study_user_attrs(self.study_id))
 
     def set_record(self, **values: Any) -> None:
         """Change fields of the record."""
