@@ -16,6 +16,7 @@ from perceptune.config import Config, parse
 from perceptune.data import sources
 from perceptune.data.dataset import Dataset
 from perceptune.runs.run import Result, train
+from versions import VERSION_BASE
 
 Perceptune = Callable[..., "subprocess.CompletedProcess[str]"]
 """The real command, given its arguments."""
@@ -25,7 +26,7 @@ COMMAND = (sys.executable, "-m", "perceptune.cli")
 
 def configure(folder: Path, *overrides: str) -> Config:
     """The configuration that the command would compose, with its store in `folder`."""
-    with initialize_config_dir(str(app.root() / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(app.root() / "conf"), **VERSION_BASE):
         return parse(compose("config", [f"tracking.uri={store_of(folder)}", *overrides]))
 
 

@@ -31,14 +31,15 @@ def _read(path: Path, picture: Image.Image) -> np.ndarray:
 
 
 def test_size_place_and_polarity_of_a_drawing_make_no_difference(tmp_path: Path) -> None:
-    plain = _read(tmp_path / "a.png", _drawing())
-    moved = _read(tmp_path / "b.png", _drawing(size=(200, 300), at=(120, 200)))
-    light = _read(tmp_path / "c.png", _drawing(light=True))
-    np.testing.assert_array_equal(plain, moved)
-    np.testing.assert_array_equal(plain, light)
-    larger = _read(tmp_path / "d.png", _drawing().resize((480, 360), Image.Resampling.NEAREST))
-    # Only the edges differ, by the rounding of resampling.
-    assert np.abs(plain.astype(int) - larger).mean() < 8
+    plain = _read(tmp_path / "a.png", _drawing()).astype(int)
+    np.testing.assert_array_equal(plain, _read(tmp_path / "b.png", _drawing(light=True)))
+    others = [
+        _drawing(size=(200, 300), at=(120, 200)),
+        _drawing().resize((480, 360), Image.Resampling.NEAREST),
+        _drawing().resize((4800, 3600), Image.Resampling.NEAREST),
+    ]
+    for other in others:  # only the edges differ, by the rounding of resampling
+        assert np.abs(plain - _read(tmp_path / "c.png", other)).mean() < 8
 
 
 def test_a_digit_fits_mnists_box_with_its_mass_in_the_middle(tmp_path: Path) -> None:
@@ -62,17 +63,28 @@ def test_transparency_and_colour_are_converted(tmp_path: Path) -> None:
     assert np.abs(plain.astype(int) - image).mean() < 4
 
 
-def test_an_image_of_the_right_size_is_left_as_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dark_on_light", [False, True])
+def test_an_image_of_mnists_form_is_left_as_it_is(tmp_path: Path, dark_on_light: bool) -> None:
     image = np.zeros(SHAPE, np.uint8)
-    image[3:9, 4:20] = 255
-    np.testing.assert_array_equal(_read(tmp_path / "a.png", Image.fromarray(image)), image)
+    image[4:24, 10:18] = np.random.default_rng(0).integers(100, 256, (20, 8))
+    picture = Image.fromarray(255 - image if dark_on_light else image)
+    np.testing.assert_array_equal(_read(tmp_path / "a.png", picture), image)
+
+
+def test_an_image_of_the_right_size_is_centred_where_it_is_not(tmp_path: Path) -> None:
+    image = np.zeros(SHAPE, np.uint8)
+    image[3:17, 4:9] = 255
+    rows, columns = np.nonzero(_read(tmp_path / "a.png", Image.fromarray(image)))
+    assert abs(rows.mean() - 13.5) <= 0.5
+    assert abs(columns.mean() - 13.5) <= 0.5
+    assert np.ptp(rows) + 1 == 20
 
 
 def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path) -> None:
     for name in ("b.png", "a.jpg", "notes.txt"):
         _drawing().save(tmp_path / name, format="png")
     found = read(tmp_path, SHAPE, 255)
-    assert found.names == ["a.jpg", "b.png"]
+    assert [file.name for file in found.files or []] == ["a.jpg", "b.png"]
     assert found.images.shape == (2, 784)
 
 
@@ -83,7 +95,7 @@ def test_kaggles_table_is_read_with_and_without_header(tmp_path: Path, header: b
     text += "".join(",".join(map(str, row)) + "\n" for row in pixels)
     (tmp_path / "test.csv").write_text(text)
     found = read(tmp_path / "test.csv", (2, 2), 16)
-    assert found.names is None
+    assert found.files is None
     np.testing.assert_array_equal(found.images, pixels)
 
 
@@ -152,5 +164,5 @@ def test_an_empty_folder_and_an_empty_page_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no pictures"):
         read(tmp_path, SHAPE, 255)
     Image.new("L", (50, 50), "white").save(tmp_path / "a.png")
-    with pytest.raises(UserError, match="is blank"):
-        read(tmp_path, SHAPE, 255)
+    with pytest.raises(UserError, match="shows no digit"):
+        read(tmp_path / "a.png", SHAPE, 255)

@@ -36,8 +36,8 @@ def started(app: App) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
     """Starts the app, and ends what is left of it after the test."""
     running: list[subprocess.Popen[str]] = []
 
-    def start(*overrides: str) -> "subprocess.Popen[str]":
-        running.append(app.start(*overrides))
+    def start(*overrides: str, **environment: str) -> "subprocess.Popen[str]":
+        running.append(app.start(*overrides, **environment))
         return running[-1]
 
     yield start

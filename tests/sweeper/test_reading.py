@@ -86,7 +86,7 @@ def test_figures_are_drawn_by_the_numbers_of_the_importances(tmp_path: Path) -> 
         ("nowhere.journal", "x", "no studies in nowhere.journal"),
         ("sqlite:///nowhere.db", "x", "no studies in nowhere.db"),
         ("study.journal", "other", "no study other in study.journal; there are: test"),
-        ("text.journal", "x", "storage text.journal can't be opened: "),
+        ("text.journal", "x", "text.journal is no journal of Optuna's"),
         ("nonsense://x", "x", "storage nonsense://x can't be opened: "),
     ],
 )

@@ -1,5 +1,6 @@
 """The space: every way to write it, and what arrives in the task."""
 
+import random
 from typing import Any
 
 import pytest
@@ -221,3 +222,87 @@ def test_probes_try_each_value_once_beside_first_values() -> None:
 def test_short_text_names_what_differs() -> None:
     assert short_text("optimizer.lr", 0.0123456) == "lr=0.0123"
     assert short_text("+db/schema@x", "big") == "schema=big"
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ({"low": 1, "high": 2, "log": "maybe"}, "x: log must be true or false, got 'maybe'"),
+        ({"low": 1, "high": 2, "log": 1}, "x: log must be true or false, got 1"),
+        ({"low": 1, "high": 2, "step": "x"}, "x: step must be a finite number, got 'x'"),
+        ({"low": 1, "high": 2, "step": 0}, "x: step must be above 0, got 0"),
+        ({"low": "a", "high": 2}, "x: low must be a finite number, got 'a'"),
+        ({"low": 0, "high": float("inf")}, "x: high must be a finite number, got inf"),
+        ({"low": False, "high": 2}, "x: low must be a finite number, got False"),
+        ({"low": 0.5, "high": 2, "type": "int"}, "x: low of an int must be whole, got 0.5"),
+        ({"low": 1, "high": 2, "lgo": True}, "x: unknown lgo in hydra.sweeper.params"),
+        ({"choices": "abc"}, "x: choices must be a list, got 'abc'"),
+        ({"choices": [1, 2], "low": 1}, "x: low has no meaning beside the other keys"),
+        ("tag(lgo,interval(1,2))", "x: the only tag is log, got lgo"),
+        ("tag(log,choice(1,2))", "x: tag(log, …) takes interval(…) or range(…)"),
+        ("interval(nan,1)", "x: low must be a finite number, got nan"),
+        ("range(0.0,1e12)", "x: it has more than 1,000,000 values"),
+        ("range(0,1e40)", "x: it has more than 1,000,000 values"),
+    ],
+)
+def test_what_would_be_passed_over_in_silence_is_refused(written: Any, message: str) -> None:
+    with pytest.raises(SweepError) as refusal:
+        space_of({"x": written})
+    assert message in str(refusal.value)
+
+
+def test_a_grid_of_far_too_many_points_is_refused_before_they_are_listed() -> None:
+    for written in ("range(0,1000000000000)", {"low": 0.0, "high": 1e12, "step": 0.5}):
+        with pytest.raises(SweepError, match="a grid may have 1,000,000 points"):
+            space_of({"x": written}).grid()
+
+
+_SCALARS: list[Any] = [None, True, 0, -3, 2.5, float("nan"), float("inf"), 10**400, "", "a b"]
+_TEXTS = [
+    "choice",
+    "choice()",
+    "interval(1)",
+    "range(1,2,3,4)",
+    "tag(log)",
+    "${x}",
+    "a=b",
+    "é\n",
+    "]",
+]
+_KEYS = ["low", "high", "step", "log", "type", "choices", "space", "when", "unknown", 3, None]
+_FORMS = ["choice({},{})", "interval({},{})", "range({},{})", "tag(log,interval({},{}))", "{},{}"]
+
+
+def _junk(rng: random.Random, depth: int = 0) -> Any:
+    kind = rng.randrange(3 if depth > 2 else 6)
+    if kind == 0:
+        return rng.choice(_SCALARS)
+    if kind == 1:
+        return rng.choice(_TEXTS)
+    if kind == 2:
+        return rng.choice(_FORMS).format(rng.choice(_SCALARS), rng.choice(_SCALARS))
+    items = [_junk(rng, depth + 1) for _ in range(rng.randrange(4))]
+    return items if kind == 3 else {rng.choice(_KEYS): item for item in items}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_junk_is_a_space_or_refused_in_few_words(seed: int) -> None:
+    rng, outcomes = random.Random(seed), []
+    for _ in range(250):
+        params = {rng.choice(["x", "y", "+z", "a/b", "", "a b", 5]): _junk(rng) for _ in range(2)}
+        arguments = [f"{rng.choice('xyz')}={_junk(rng)}" for _ in range(rng.randrange(2))]
+        outcomes.append(_refusal(params, arguments))
+    assert [text for text in outcomes if len(text.splitlines()) > 1] == []
+    assert 5 < outcomes.count("") < 200
+
+
+def _refusal(params: dict[Any, Any], arguments: list[str]) -> str:
+    """The message of who refuses; empty if it is a space whose values can be written."""
+    try:
+        space = space_of(params, *arguments, x=1)
+        str(space)
+        assert all(space.overrides(chosen) is not None for _, chosen in space.probes())
+        space.grid()
+    except SweepError as refusal:
+        return str(refusal)
+    return ""

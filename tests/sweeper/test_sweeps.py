@@ -8,6 +8,7 @@ from typing import Any
 import optuna
 import pytest
 from apps import Sweeps
+from filelock import FileLock
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
@@ -16,8 +17,10 @@ from omegaconf import OmegaConf
 from hydra_plugins.optuna_joblib_sweeper.config import PRUNERS, SAMPLERS
 from optuna_joblib_sweeper import SweepResult, current_trial, load_study
 from optuna_joblib_sweeper._samplers import _PACKAGES
+from optuna_joblib_sweeper._storage import open_storage
 from optuna_joblib_sweeper.errors import SweepError
 from optuna_joblib_sweeper.settings import class_name
+from versions import REGISTER, VERSION_BASE
 
 RANDOM = ("hydra/sweeper/sampler=random", "hydra.sweeper.sampler.seed=1")
 CUSTOM = (*RANDOM, "x=interval(0,1)")
@@ -96,6 +99,25 @@ def test_a_parameter_chooses_a_group_and_another_lives_only_under_it(sweep: Swee
         (["hydra.sweeper.n_jobs=0"], "hydra.sweeper.n_jobs must be at least 1"),
         (["hydra.sweeper.backend=threading"], "must be one that runs whole processes"),
         (["hydra.sweeper.direction=up"], "must be minimize, maximize"),
+        (
+            ["hydra.sweeper.direction=[minimize,maximize]", "hydra/sweeper/pruner=median"],
+            "pruner must be none where there are several objectives, got 'MedianPruner'",
+        ),
+        *(
+            ([f"hydra.sweeper.study_name={name}"], "study_name must be null, or a name of 1 to 200")
+            for name in (
+                "/x",
+                "../x",
+                "a/b",
+                "''",
+                ".",
+                "..",
+                "' a'",
+                "'a\\b'",
+                "'a\nb'",
+                "x" * 201,
+            )
+        ),
         (["hydra.sweeper.on_complete=no.such"], "hydra.sweeper.on_complete=no.such: "),
         (["x=1", "hydra.sweeper.check=test_sweeps.RANDOM"], "test_sweeps.RANDOM: not a function"),
         ([*CUSTOM, "hydra.sweeper.custom_search_space=test_sweeps.unknown"], "space: ConfigComp"),
@@ -115,7 +137,7 @@ def test_a_parameter_chooses_a_group_and_another_lives_only_under_it(sweep: Swee
                 ("gp", "GPSampler", "torch"),
             )
         ),
-        (["hydra/sweeper/pruner=threshold"], "hydra/sweeper/pruner: optuna.pruners.Threshold"),
+        (["hydra/sweeper/pruner=threshold"], "hydra.sweeper.pruner: optuna.pruners.Threshold"),
         (["x=1,2,3", "hydra.sweeper.check=test_sweeps.refuse"], "x=3: 3 is no good"),
         (["hydra.sweeper.confirm.top=2", "y=1,2", "seed=null"], "hydra.sweeper.confirm.key=seed"),
     ],
@@ -140,6 +162,54 @@ def test_a_hook_that_does_not_exist_is_told_once(
     with pytest.raises(SweepError, match="on_complete=no"):
         sweep(echo, "x=1,2", "hydra.sweeper.on_complete=no.such")
     assert "no.such" not in caplog.text
+
+
+def test_a_dry_run_refuses_what_the_start_would_refuse(sweep: Sweeps) -> None:
+    dry = "hydra.sweeper.dry_run=true"
+    sweep(echo, "x=1,2")
+    with pytest.raises(SweepError, match=r"\+ space: x = choice\(1,3\)"):
+        sweep(echo, "x=1,3", dry)
+    sweep(echo, "x=1,2", dry)
+    (sweep.folder / "thesis.txt").write_text("Chapter 1\n")
+    for storage, reason in {
+        "thesis.txt": "is no journal",
+        "thesis.txt/journal": "can't be written",
+        "nonsense://x": "can't be opened",
+    }.items():
+        for overrides in ((), (dry,)):
+            with pytest.raises(SweepError, match=reason):
+                sweep(echo, "x=1,2", f"hydra.sweeper.storage={storage}", *overrides)
+    held = FileLock(sweep.folder / "optuna.journal.sweep-driver")
+    with held, pytest.raises(SweepError, match="in use by another sweep"):
+        sweep(echo, "x=1,2", dry)
+
+
+@pytest.mark.parametrize("kill_after", ["nothing", "the study", "its folder"])
+@pytest.mark.parametrize("storage", ["optuna.journal", "sqlite:///study.db"])
+def test_a_study_that_was_not_built_to_its_end_is_built(
+    sweep: Sweeps, storage: str, kill_after: str
+) -> None:
+    opened = open_storage(storage)
+    if kill_after != "nothing":
+        study = optuna.create_study(study_name="test", storage=opened)
+        if kill_after == "its folder":
+            study.set_user_attr("folder", str(sweep.folder / "elsewhere"))
+    sweep(echo, "x=1,2", f"hydra.sweeper.storage={storage}")
+    result = load_study(storage, "test")
+    assert [trial.state for trial in result.trials] == ["complete"] * 2
+    assert result.trials[0].folder == sweep.folder / "sweep" / "trials" / "test" / "0"
+
+
+def test_a_study_of_another_program_is_not_taken_over(sweep: Sweeps) -> None:
+    study = optuna.create_study(study_name="test", storage=open_storage("optuna.journal"))
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+    with pytest.raises(SweepError, match="or by another program"):
+        sweep(echo, "x=1,2")
+    optuna.create_study(
+        study_name="other", direction="maximize", storage=open_storage("optuna.journal")
+    )
+    with pytest.raises(SweepError, match="or by another program"):
+        sweep(echo, "x=1,2", "hydra.sweeper.study_name=other")
 
 
 def test_a_dry_run_counts_and_creates_nothing(
@@ -234,22 +304,66 @@ def test_two_objectives_leave_a_pareto_front(sweep: Sweeps) -> None:
         ("-float('inf')", "the task must return finite numbers, got -inf"),
         ("exit(3)", "SystemExit: 3"),
         ("[0] * 10**15", "MemoryError"),
-        ("float('inf')", None),  # a bad value, but a value
+        ("float('inf')", "the task must return finite numbers, got inf"),
+        ("10**400", "the task must return one number, got 1000000"),
+        ("type('Odd', (), {'__float__': lambda self: 1 / 0})()", "the task must return one number"),
     ],
 )
 def test_a_wrong_value_fails_the_trial_with_its_reason(
-    sweep: Sweeps, returned: str, reason: str | None
+    sweep: Sweeps, returned: str, reason: str
 ) -> None:
     sweep(lambda c: eval(returned) if c.x == 1 else 2.0, "x=1,2")
     first, second = sweep.study().trials
-    assert first.user_attrs.get("reason") == reason
-    assert first.state.name == ("FAIL" if reason else "COMPLETE")
+    assert first.user_attrs["reason"].startswith(reason)
+    assert first.state.name == "FAIL"
     assert second.value == 2.0
 
 
-def test_a_study_without_a_complete_trial_says_so(sweep: Sweeps) -> None:
-    with pytest.raises(SweepError, match="no complete trial"):
+@pytest.mark.parametrize("sampler", ["tpe", "nsgaii"])
+def test_values_that_are_not_finite_never_reach_a_sampler(sweep: Sweeps, sampler: str) -> None:
+    def task(config: Any) -> Any:
+        trial = current_trial()
+        trial.report(float("nan"), 0)
+        odd = (float("nan"), float("inf"), -float("inf"))
+        return (odd[trial.number] if trial.number < 3 else config.x), 1.0
+
+    several = ("hydra.sweeper.direction=[minimize,maximize]", "hydra.sweeper.n_trials=6")
+    sweep(task, f"hydra/sweeper/sampler={sampler}", "x=interval(0,1)", *several)
+    states = [trial.state.name for trial in sweep.study().trials]
+    assert states == ["FAIL"] * 3 + ["COMPLETE"] * 3
+
+
+@pytest.mark.parametrize("pruner", PRUNERS)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_report_that_is_not_finite_harms_no_pruner(
+    sweep: Sweeps, pruner: str, value: float
+) -> None:
+    def task(config: Any) -> float:
+        trial = current_trial()
+        for step in range(3):
+            trial.report(value if config.x == 1 else 1.0, step)
+            if trial.should_prune():
+                return 0.0
+        return float(config.x)
+
+    extra = ["hydra.sweeper.pruner.upper=2"] if pruner == "threshold" else []
+    sweep(task, f"hydra/sweeper/pruner={pruner}", "x=0,1,2", "hydra.sweeper.n_jobs=1", *extra)
+    assert {trial.state.name for trial in sweep.study().trials} <= {"COMPLETE", "PRUNED"}
+
+
+def test_a_study_without_a_complete_trial_says_why(sweep: Sweeps) -> None:
+    first = "of 2, 2 failed; the first to fail was trial 0: ZeroDivisionError: division by zero"
+    with pytest.raises(SweepError, match=first):
         sweep(lambda c: 1 / 0, "x=1,2")
+
+    def task(config: Any) -> float:
+        current_trial().report(9, 0)
+        assert current_trial().should_prune()
+        return 0.0
+
+    pruner = ("hydra/sweeper/pruner=threshold", "hydra.sweeper.pruner.upper=8")
+    with pytest.raises(SweepError, match="of 2: all were pruned"):
+        sweep(task, "x=1,2", *pruner, "hydra.sweeper.study_name=pruned")
 
 
 def test_hooks_shape_the_space_and_get_the_winner_once(sweep: Sweeps) -> None:
@@ -351,7 +465,7 @@ def test_the_winner_is_an_overlay_that_composes_again_and_can_be_overridden(swee
     assert (found["best_value"], found["best_trial"], found["best_run_id"]) == (2, 2, None)
 
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(sweep.folder / "conf"), version_base=None):
+    with initialize_config_dir(str(sweep.folder / "conf"), **VERSION_BASE):
         path = f"hydra.searchpath=[file://{sweep.folder}/sweep/best]"
         again = compose("config", overrides=[path, "+experiment=test", "seed=4"])
     assert OmegaConf.to_container(again) == {
@@ -369,8 +483,34 @@ def test_the_folder_of_a_trial_is_its_own_even_where_the_output_folder_is_shared
     assert [config["x"] for config in seen(sweep)] == [1, 2]
 
 
+@pytest.mark.parametrize(
+    ("override", "folders"),
+    [
+        ("hydra.sweep.subdir=s_${hydra.job.num}", ["sweep/s_0", "sweep/s_1"]),
+        ("hydra.sweep.subdir=${hydra.job.id}", ["sweep/app_0", "sweep/app_1"]),
+        ("hydra.sweep.subdir=${hydra.job.override_dirname}", ["sweep/x=1", "sweep/x=2"]),
+        ("hydra.sweep.subdir=of_${x}", ["sweep/of_1", "sweep/of_2"]),
+        ("hydra.sweep.dir=sweep/r_${hydra.job.num}", ["sweep/r_0/0", "sweep/r_1/1"]),
+        ("hydra.sweep.dir=sweep/${hydra.job.override_dirname}", ["sweep/x=1/0", "sweep/x=2/1"]),
+    ],
+)
+def test_a_trials_output_folder_is_named_as_in_hydras_own_sweepers(
+    sweep: Sweeps, override: str, folders: list[str]
+) -> None:
+    def task(config: Any) -> float:
+        from hydra.core.hydra_config import HydraConfig
+
+        Path(HydraConfig.get().runtime.output_dir, "mine.txt").touch()
+        return float(config.x)
+
+    sweep(task, "x=1,2", override)
+    assert sweep.study().best_value == 1.0
+    made = sorted(str(path.parent) for path in Path().rglob("mine.txt"))
+    assert made == folders
+
+
 def test_resolvers_of_the_main_module_reach_the_workers(sweep: Sweeps) -> None:
-    OmegaConf.register_new_resolver("twice", lambda x: 2 * x, replace=True)
+    getattr(OmegaConf, REGISTER)("twice", lambda x: 2 * x, replace=True)
     config = sweep.folder / "conf" / "config.yaml"
     config.write_text(config.read_text() + "doubled: ${twice:${x}}\n")
     try:

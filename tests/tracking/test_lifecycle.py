@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from optuna_joblib_sweeper import mlflow_runs
 from optuna_joblib_sweeper.processes import identity
 from perceptune.errors import DivergedError, StoreError
 from perceptune.tracking.lifecycle import open_folder, open_parent, open_run, write_to
@@ -163,6 +164,19 @@ def test_runs_of_killed_processes_are_closed_at_the_next_start(
             assert record.tags.get("reason") == (None if alive else killed)
     if alive:
         process.communicate(b"\n")
+
+
+def test_a_run_that_is_held_is_left_to_who_knows_its_end(ref: ExperimentRef) -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    owner = identity(process.pid)
+    process.wait()
+    with open_run(ref, name="trial", tags={}) as trial:
+        trial.log_tags(owner | mlflow_runs.HELD)
+        with open_run(ref, name="training", tags={}):
+            assert _found(ref, trial.id).status == "RUNNING"
+        mlflow_runs.release(trial.client, trial.id)
+        with open_run(ref, name="training", tags={}):
+            assert _found(ref, trial.id).status == "FAILED"
 
 
 def test_children_stand_below_their_parent(ref: ExperimentRef) -> None:

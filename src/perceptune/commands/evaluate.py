@@ -19,11 +19,11 @@ from perceptune.errors import UserError
 from perceptune.evaluation import confused_pairs
 from perceptune.nn.checkpoint import SavedNetwork
 from perceptune.runs.results import Predictions, log_predictions
-from perceptune.terminal import print_table
+from perceptune.terminal import Parser, print_table
 from perceptune.tracking.lifecycle import open_run
 from perceptune.tracking.store import ExperimentRef
 
-_USAGE = "usage: perceptune evaluate MODEL [MODEL ...] [OVERRIDE ...]"
+_USAGE = "perceptune evaluate MODEL [MODEL ...] [OVERRIDE ...]"
 _PAIRS = 5
 
 
@@ -33,11 +33,14 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         UserError: no such model or data, or they do not fit together.
     """
-    overrides = [word for word in arguments if "=" in word and not Path(word).is_file()]
-    names = [word for word in arguments if word not in overrides]
-    if not names or any(name.startswith("-") for name in names):
-        raise UserError(_USAGE)
-    where = app.compose([word for word in overrides if word.startswith("tracking.")]).tracking
+    parser = Parser("perceptune evaluate", usage=_USAGE, description=__doc__)
+    parser.add_argument("words", nargs="+", metavar="MODEL", help="a run id, models:/… or an .npz")
+    words = parser.parse_args(list(arguments)).words
+    overrides = [word for word in words if "=" in word and not Path(word).is_file()]
+    names = [word for word in words if word not in overrides]
+    if not names:
+        raise UserError(f"no MODEL; usage: {_USAGE}")
+    where = app.compose(overrides).tracking
     found = [networks.load(name, where.uri) for name in names]
     networks.refuse_mixture(found, names)
     config = _config(found[0], overrides)

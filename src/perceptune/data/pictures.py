@@ -3,22 +3,23 @@
 Knows no network, only the shape and the range of pixels that it needs.
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from perceptune.data import archive, inputs, table
-from perceptune.data.files import reason
+from perceptune.data import archive, centring, ink, inputs, table
+from perceptune.data.decoding import OTHER_SUFFIXES, SUFFIXES, decode
 from perceptune.errors import UserError
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 _TABLES = (".csv", ".csv.gz", ".csv.zip", ".zip", ".tsv", ".txt")
-_INK = 0.2  # as a fraction of the darkest stroke; fainter pixels are paper, dust or JPEG noise
-_BOX = 20 / 28  # MNIST's digits fit a box of 20 × 20 in an image of 28 × 28
-_SMALL = 20  # images below this many pixels, such as 8 × 8, are filled to their edges
+_CLEAN = 0.25  # of the border's pixels are exactly the paper's in an image of a data set
+_BLANK = 0.05  # of the range of pixels: what differs less is one colour
 
 
 @dataclass(frozen=True)
@@ -27,91 +28,118 @@ class Pictures:
 
     Attributes:
         images: (n, height · width), see `inputs.compact`.
-        names: their file names, or None for rows of a table.
+        files: what each was read from, or None for rows of a table or an array.
+        refused: one line for each file of a folder that holds no image for the network.
     """
 
     images: np.ndarray
-    names: list[str] | None
+    files: list[Path] | None = None
+    refused: tuple[str, ...] = ()
 
 
 def read(
-    path: Path, shape: Sequence[int], pixel_max: int, columns: Sequence[str] | None = None
+    path: Path,
+    shape: Sequence[int],
+    pixel_max: int,
+    columns: Sequence[str] | None = None,
+    *,
+    written: bool = True,
 ) -> Pictures:
     """Read images of `shape` (height, width) with pixels up to `pixel_max` from `path`.
 
     `path` is a picture of any size, dark on light or light on dark; a folder of pictures, read in
-    the order of their names; a .npy array; or a .csv table without labels, whose columns the
-    training data names `columns` where the names have no numbers.
+    the order of their names; a .npy array; or a .csv table without labels.
+
+    Args:
+        path: file or folder.
+        shape: height and width in pixels.
+        pixel_max: the largest value of a pixel.
+        columns: of a table, as the training data names them where the names have no numbers.
+        written: each picture shows one digit or sign in ink; else one thing on a plain ground.
 
     Raises:
         UserError: none of these, or another shape or range.
     """
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
-        if not files:
-            raise UserError(f"{path} holds no pictures ({', '.join(_SUFFIXES)})")
-        images = np.stack([picture(file, shape, pixel_max) for file in files])
-        return Pictures(images, [file.name for file in files])
+        return _folder(path, shape, pixel_max, written)
     if path.suffix.lower() == ".npy":
-        return Pictures(archive.pixels(path, shape, pixel_max), None)
+        return Pictures(archive.pixels(path, shape, pixel_max))
     if path.name.lower().endswith(_TABLES):
-        return Pictures(table.pixels(path, shape, pixel_max, columns), None)
-    return Pictures(picture(path, shape, pixel_max)[None], [path.name])
+        return Pictures(table.pixels(path, shape, pixel_max, columns))
+    return Pictures(picture(path, shape, pixel_max, written=written)[None], [path])
 
 
-def picture(path: Path, shape: Sequence[int], pixel_max: int) -> np.ndarray:
+def picture(path: Path, shape: Sequence[int], pixel_max: int, *, written: bool) -> np.ndarray:
     """Read a picture in the form of a data set's image, (height · width,).
 
     Raises:
-        UserError: not a picture, or one of a single colour.
+        UserError: not a picture, or not of one digit, or of a single colour.
     """
-    from PIL import Image
-
-    try:
-        with warnings.catch_warnings(), Image.open(path) as opened:
-            warnings.simplefilter("error")  # a picture too large for memory
-            opaque = opened.convert("RGBA")
-            page = Image.new("RGBA", opaque.size, "white")
-            page.alpha_composite(opaque)
-            grey = np.asarray(page.convert("L"), np.float32) / 255
-    except Exception as error:  # Pillow's decoders raise almost any exception
-        raise UserError(f"{path} is not a picture: {reason(error)[:120]}") from None
-    edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    light = 1 - grey if np.median(edge) > 0.5 else grey  # ink is light, as in MNIST
-    light = np.clip(light - np.median(np.minimum(light, 1 - _INK)), 0, None)
-    if light.max() < 0.05:
-        raise UserError(f"{path} is blank: all of it is one colour")
-    light /= light.max()
-    if grey.shape != tuple(shape):
-        light = _fitted(light, shape)
+    found = decode(path)
+    light = _as_it_is(found, shape, written)
+    if light is None:
+        try:
+            light = _ink(found, shape) if written else _thing(found, shape)
+        except ink.NoInkError as error:
+            raise UserError(f"{path} {error}") from None
     return inputs.as_stored(light, pixel_max).ravel()
 
 
-def _fitted(light: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Crop `light` (rows, columns) to its ink, scale it to a box and centre it, as MNIST was made.
+def _folder(path: Path, shape: Sequence[int], pixel_max: int, written: bool) -> Pictures:
+    files = sorted(
+        file
+        for file in path.iterdir()
+        if file.suffix.lower() in SUFFIXES + OTHER_SUFFIXES and not file.name.startswith(".")
+    )
+    if not files:
+        raise UserError(f"{path} holds no pictures ({', '.join(SUFFIXES)})")
+    images: dict[Path, np.ndarray] = {}
+    refused = []
+    for file in files:
+        try:
+            images[file] = picture(file, shape, pixel_max, written=written)
+        except UserError as error:
+            refused.append(str(error))
+    rows = np.array([*images.values()]).reshape(-1, shape[0] * shape[1])
+    return Pictures(rows, [*images], tuple(refused))
 
-    LeCun, Cortes & Burges 1998: "normalized to fit in a 20x20 pixel box while preserving their
-    aspect ratio […] centered in a 28x28 image by computing the center of mass".
-    """
+
+def _as_it_is(picture: "Image", shape: Sequence[int], written: bool) -> np.ndarray | None:
+    """An image of a data set, (rows, columns) from 0 to 1 with light ink; None if it is none."""
+    grey = np.asarray(picture.convert("L"))
+    if grey.shape != tuple(shape):
+        return None
+    edge = _border(grey)
+    black, white = (edge == 0).mean(), (edge == 255).mean()
+    light = (255 - grey if white > black else grey) / np.float32(255)
+    # Paper in a photograph is nowhere quite white or black.
+    if max(black, white) < _CLEAN or light.max() < _BLANK:
+        return None
+    if written and not centring.is_mnists(light):
+        return None
+    return light if light.max() > 0.5 else light / light.max()  # such as pixels from 0 to 16
+
+
+def _ink(picture: "Image", shape: Sequence[int]) -> np.ndarray:
     from PIL import Image
 
-    rows, columns = (np.flatnonzero((light > _INK).any(axis=axis)) for axis in (1, 0))
-    ink = light[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    small = min(shape) < _SMALL
-    box = [side if small else round(side * _BOX) for side in shape]
-    scale = min(box[0] / ink.shape[0], box[1] / ink.shape[1])
-    height, width = (max(1, round(side * scale)) for side in ink.shape)
-    resized = Image.fromarray(ink).resize((width, height), Image.Resampling.BOX)
-    digit = np.clip(np.asarray(resized), 0, 1)
-    if small:
-        top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
-    else:
-        mass = digit.sum()
-        across = (digit.sum(axis=0) @ np.arange(width)) / mass
-        down = (digit.sum(axis=1) @ np.arange(height)) / mass
-        top, left = round((shape[0] - 1) / 2 - down), round((shape[1] - 1) / 2 - across)
-        top = min(max(top, 0), shape[0] - height)
-        left = min(max(left, 0), shape[1] - width)
-    canvas = np.zeros(tuple(shape), np.float32)
-    canvas[top : top + height, left : left + width] = digit
-    return canvas / max(float(canvas.max()), 1e-9)
+    factor = ink.SIDE / max(picture.size)
+    width, height = (max(1, round(side * factor)) for side in picture.size)
+    scaled = picture.resize((width, height), Image.Resampling.BICUBIC)
+    colours = np.asarray(scaled, np.float32) / 255
+    return centring.digit(ink.find(colours, max(1.0, factor)), shape)
+
+
+def _thing(picture: "Image", shape: Sequence[int]) -> np.ndarray:
+    """What differs from the ground, as Fashion-MNIST was made: light on black, to the edges."""
+    grey = np.asarray(picture.convert("L"), np.float32) / 255
+    ground = np.median(_border(grey))
+    light = 1 - grey if ground > 0.5 else grey
+    light = np.clip(light - min(ground, 1 - ground), 0, None)
+    if light.max() < _BLANK:
+        raise ink.NoInkError("is blank: all of it is one colour")
+    return centring.filled(light / light.max(), shape)
+
+
+def _border(pixels: np.ndarray) -> np.ndarray:
+    return np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])

@@ -5,10 +5,13 @@ Knows neither runs nor networks. Uses matplotlib's figures directly: no global s
 
 from perceptune.figures.comparison import comparison
 from perceptune.figures.images import gallery, tiles
+from perceptune.figures.predictions import predictions
 from perceptune.figures.scores import calibration, confusion, per_class
+from perceptune.figures.style import MAKER
 from perceptune.figures.training import activations, curves, seeds
 
 __all__ = [
+    "MAKER",
     "activations",
     "calibration",
     "comparison",
@@ -16,6 +19,7 @@ __all__ = [
     "curves",
     "gallery",
     "per_class",
+    "predictions",
     "seeds",
     "tiles",
 ]

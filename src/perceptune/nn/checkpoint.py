@@ -8,6 +8,7 @@ the metadata that others put into it.
 import json
 import math
 import os
+import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def save(path: Path, arrays: dict[str, Array], meta: dict[str, Any]) -> None:
     for name, array in arrays.items():
         check_finite(f"{name} cannot be saved: it is", array)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}.{os.getpid()}@{platform.node()}")
     try:
         with partial.open("wb") as file:
             text = np.array(json.dumps(meta | {_NAMES: sorted(arrays)}))

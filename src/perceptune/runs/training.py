@@ -11,6 +11,7 @@ from types import NoneType
 
 import numpy as np
 
+from optuna_joblib_sweeper.leftovers import clear
 from perceptune.config import Config, flatten, parse
 from perceptune.data import sources
 from perceptune.data.dataset import Dataset
@@ -200,13 +201,14 @@ def resume(config: Config, overrides: list[str]) -> Training:
 def restore_attempt(training: Training) -> None:
     """Continue from the checkpoint of an earlier attempt at the same trial, if it matches."""
     assert training.checkpoint is not None
+    clear(training.checkpoint.parent)  # half a checkpoint, if that attempt was killed in writing
     if not training.checkpoint.is_file():
         return
     try:
         kept = _read(training.checkpoint)
     except ValueError:
         return  # this attempt starts from the beginning
-    same = kept.config.settings == training.config.settings and kept.data == training.data.digest
+    same = kept.config.recorded == training.config.recorded and kept.data == training.data.digest
     if same and kept.state.theta.shape == training.state.theta.shape:
         training.state, training.best = kept.state, kept.best
         training.seconds, training.history = kept.seconds, kept.history
@@ -297,7 +299,7 @@ def _refuse_changes(config: Config, saved: Config, overrides: list[str]) -> None
     now, then = flatten(config.settings), flatten(saved.settings)
     for override in overrides:
         key = override.partition("=")[0].lstrip("+~")
-        if key == "resume":
+        if key in ("resume", "tracking.uri"):  # a moved project has its store elsewhere
             continue
         for name in now.keys() | then.keys():
             if (name == key or name.startswith(f"{key}.")) and now.get(name) != then.get(name):
@@ -320,7 +322,7 @@ def save(training: Training) -> None:
         training.state,
         {"best": training.best.theta},
         {
-            "config": training.config.settings,
+            "config": training.config.recorded,
             "overrides": training.overrides,
             "data": training.data.digest,
             "run_id": training.run_id,

@@ -10,7 +10,7 @@ import cloudpickle
 import psutil
 from optuna.trial import FrozenTrial
 
-from optuna_joblib_sweeper import _storage, _worker, processes
+from optuna_joblib_sweeper import _private, _storage, _worker, processes
 from optuna_joblib_sweeper._job import Job
 from optuna_joblib_sweeper._pool import WorkerDiedError, stream
 from optuna_joblib_sweeper._record import TrialRecord
@@ -43,13 +43,16 @@ class Engine:
         self.observe: Callable[[FrozenTrial], None] = lambda trial: None
         self._keep = keep
         self._idle_deaths = 0
+        self._counted = {trial.number for trial in store.trials() if trial.state.is_finished()}
         try:
             pickled = cloudpickle.dumps(job)
         except Exception as error:
             unsent = f"the task function can't be sent to a worker process: {error}"
             remedy = "keep open files and locks out of globals, or set backend=sequential"
             raise SweepError(f"{unsent}; {remedy}") from None
-        self._run_token = partial(_worker.run_token, secrets.token_hex(8), pickled)
+        alone = job.whole and _private.can_be_sent(pickled)
+        main = {} if alone else _private.main_module()
+        self._run_token = partial(_worker.run_token, secrets.token_hex(8), main, pickled)
 
     def run(self) -> str | None:
         """Run until the budget is used up.
@@ -93,6 +96,7 @@ class Engine:
         self._end_workers()
         for trial in self.store.running(self.job.driver):
             self.store.give_back(trial)
+        self._count_told()
 
     def _end_workers(self) -> None:
         processes.kill_descendants(keep=self._keep)
@@ -108,7 +112,7 @@ class Engine:
 
     def _run_phase(self, tokens: Iterable[int | None], n_jobs: int) -> bool:
         """Run the tokens; True if a worker died, whose trials are then waiting again."""
-        died = False
+        died, before = False, self.tally.finished
         try:
             for number in stream(self._run_token, tokens, n_jobs, self.settings):
                 if number is not None:
@@ -118,6 +122,9 @@ class Engine:
             self._end_workers()
         # A cluster may lose a worker without a word: its trial is running, and no token is left.
         lost = self.store.running(self.job.driver)
+        self._count_told()
+        if self.tally.finished > before:
+            self._idle_deaths = 0
         if died or lost:
             self._retry(lost)
         return died or bool(lost)
@@ -140,7 +147,15 @@ class Engine:
         self.store.give_up(trial, reason)
         self._count(trial.number)
 
+    def _count_told(self) -> None:
+        """Count results that are stored, but whose workers died before they returned."""
+        for trial in self.store.trials():
+            ours = TrialRecord.of(trial).driver == self.job.driver
+            if ours and trial.state.is_finished() and trial.number not in self._counted:
+                self._count(trial.number)
+
     def _count(self, number: int) -> None:
         trial = self.store.trial(number)
+        self._counted.add(number)
         self.tally.add(trial)
         self.observe(trial)

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from optuna.study import StudyDirection
 
 from optuna_joblib_sweeper._compose import task_part
+from optuna_joblib_sweeper.secrets import mask_config, masked
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,12 @@ class Fingerprint:
     def _lines(self) -> list[str]:
         goal = [f"direction: {self.direction}", f"grid: {str(self.grid).lower()}"]
         space = [f"space: {line}" for line in self.space.splitlines()]
-        return goal + space + self.config.splitlines()
+        return goal + space + masked(self.config).splitlines()
+
+    @property
+    def goals(self) -> list[StudyDirection]:
+        """The direction of each objective, as Optuna has it."""
+        return [StudyDirection[word.upper()] for word in self.direction.split(", ")]
 
     def searched(self) -> tuple[tuple[str, str], ...]:
         """Each swept key with what it is searched over."""
@@ -54,6 +61,7 @@ def fixed_part(config: DictConfig, swept: Sequence[str], ignored: Sequence[str])
     OmegaConf.set_readonly(rest, False)
     for key in (*swept, *ignored):
         _drop(rest, key)
+    mask_config(rest)
     return OmegaConf.to_yaml(rest, resolve=False, sort_keys=True)
 
 

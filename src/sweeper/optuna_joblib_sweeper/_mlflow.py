@@ -12,16 +12,16 @@ from typing import Any
 
 import mlflow
 from mlflow.tracking import MlflowClient
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
-from optuna_joblib_sweeper import _outputs, _values, mlflow_runs, processes
+from optuna_joblib_sweeper import _outputs, _values, mlflow_runs, mlflow_stores, processes
 from optuna_joblib_sweeper._job import Job, StudyPlan, TrackingLink
 from optuna_joblib_sweeper._record import StudyRecord, TrialRecord
 from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper._tally import Tally
 from optuna_joblib_sweeper.errors import SweepError, reason_of
-from optuna_joblib_sweeper.paths import absolute_uri
 from optuna_joblib_sweeper.result import SweepResult
+from optuna_joblib_sweeper.secrets import masked
 from optuna_joblib_sweeper.signals import Interrupted, interrupts_wait
 
 FLUSH_SECONDS = 1.0
@@ -49,8 +49,7 @@ class ParentRun:
         Raises:
             SweepError: the store can't be used.
         """
-        default = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-        uri = absolute_uri(plan.settings.mlflow.tracking_uri or default)
+        uri = mlflow_stores.absolute_store(plan.settings.mlflow.tracking_uri)
         parent, status, reason = None, "FINISHED", None
         try:
             with interrupts_wait():
@@ -69,7 +68,7 @@ class ParentRun:
         settings, run_id = plan.settings.mlflow, store.record().run_id
         name, files = settings.experiment or store.name, settings.artifact_location
         try:
-            with mlflow_runs.store_lock(uri):
+            with mlflow_stores.store_lock(uri):
                 client = mlflow_runs.client_of(uri)
                 experiment = mlflow_runs.experiment_id(client, name, files)
                 run = mlflow_runs.reopen(client, run_id) if run_id else None
@@ -77,11 +76,13 @@ class ParentRun:
                     tags = {"study": store.name}
                     made = mlflow_runs.create_run(client, experiment, store.name, tags)
                     run = client.get_run(made)
+        except ValueError as error:
+            raise SweepError(f"hydra.sweeper.mlflow.experiment={name}: {error}") from error
         except Exception as error:  # whatever the driver of a database raises
             key, reason = "hydra.sweeper.mlflow.tracking_uri", reason_of(error)
             raise SweepError(f"{key}={uri} can't be used: {reason}") from error
         link = TrackingLink(uri, run.info.experiment_id, run.info.run_id)
-        store.set_record(tracking_uri=uri, run_id=link.run_id)
+        store.set_record(tracking_uri=masked(uri), run_id=link.run_id)
         _log_new_params(client, link.run_id, parent_params(plan, store.record()))
         # A tag beside the parameter, because a resume may have more trials.
         mlflow_runs.log_batch(client, link.run_id, tags={"n_trials": str(plan.budget)})
@@ -101,19 +102,22 @@ class ParentRun:
 
     @interrupts_wait()
     def close_children(self) -> None:
-        """Close the runs that dead workers left open, by what became of their trials."""
-        trials = {str(trial.number): trial for trial in self.store.trials()}
-        running = f"{_BELOW} = '{self.link.run_id}' and status = 'RUNNING'"
-        for run in self.client.search_runs([self.link.experiment_id], running):
-            tags = run.data.tags
-            ours = tags.get("study") == self.store.name
-            trial = trials.get(tags.get("trial", "")) if ours else None
-            state = trial.state.name if trial else "WAITING"
-            if state == "RUNNING" or (trial is None and processes.may_be_alive(tags)):
-                continue  # another driver's
-            finished = trial and trial.state.is_finished()
-            reason = TrialRecord.of(trial).reason if trial and finished else "interrupted"
-            mlflow_runs.close_run(self.client, run.info.run_id, _STATUS[state], None, reason)
+        """Close the runs that dead workers left open, by what the storage knows of their trials.
+
+        Whatever MLflow has for them: a worker may be killed after its task ended the run, and a
+        run of a dead process may have been closed as failed since.
+        """
+        for condition in ("status = 'RUNNING'", f"tags.{mlflow_runs.HELD_TAG} = 'true'"):
+            below = f"{_BELOW} = '{self.link.run_id}' and {condition}"
+            for run in self.client.search_runs([self.link.experiment_id], below):
+                self._close_child(run.info.run_id, run.data.tags)
+
+    def _close_child(self, run_id: str, tags: Mapping[str, str]) -> None:
+        trial = self.store.trial_of(tags.get("study", ""), tags.get("trial", ""))
+        if trial is not None and trial.state != TrialState.RUNNING:
+            close_child(self.client, run_id, trial)
+        elif trial is None and not processes.may_be_alive(tags):
+            mlflow_runs.close_run(self.client, run_id, "KILLED", None, "interrupted")
 
     @interrupts_wait()
     def log_result(self, result: SweepResult, config: str | None, plots: bool) -> None:
@@ -173,7 +177,8 @@ class ChildRun:
             params = job.plan.space.decoded(chosen)
             shown = map(_values.short_text, params, params.values())
             name = " ".join([str(trial.number), *shown])
-            run_id = mlflow_runs.create_run(client, link.experiment_id, name, tags, link.run_id)
+            held = mlflow_runs.HELD | tags
+            run_id = mlflow_runs.create_run(client, link.experiment_id, name, held, link.run_id)
             if job.plan.settings.mlflow.log_params:
                 _log_new_params(client, run_id, params)
         store.set_trial(trial, mlflow_run_id=run_id)
@@ -189,17 +194,29 @@ class ChildRun:
         active = mlflow.active_run()
         if active is not None and active.info.run_id == self.run_id:
             mlflow.end_run()  # the task left it open; the next trial would log into it
-        state, record = trial.state.name, TrialRecord.of(trial)
-        values = trial.values if state == "COMPLETE" else []
-        several = len(values) > 1
-        metrics = {f"objective_{i}" if several else "objective": v for i, v in enumerate(values)}
-        tags = {"attempt": str(record.attempt), "threads": str(threads)}
-        mlflow_runs.log_batch(self.client, self.run_id, metrics=metrics, tags=tags)
-        words = {"PRUNED": "pruned", "FAIL": "failed"}
-        ended = {"outcome": words.get(state), "reason": record.reason}
-        present = self.client.get_run(self.run_id).data.tags if any(ended.values()) else {}
-        fresh = {key: None if key in present else text for key, text in ended.items()}
-        mlflow_runs.close_run(self.client, self.run_id, _STATUS[state], **fresh)
+        close_child(self.client, self.run_id, trial, threads=str(threads))
+
+
+def close_child(client: MlflowClient, run_id: str, trial: FrozenTrial, **more: str) -> None:
+    """End a run as its trial ended, or was given back; tags that the task set stay as they are.
+
+    Args:
+        more: tags.
+    """
+    state, record = trial.state.name, TrialRecord.of(trial)
+    values = trial.values if state == "COMPLETE" else []
+    several = len(values) > 1
+    metrics = {f"objective_{i}" if several else "objective": v for i, v in enumerate(values)}
+    present = client.get_run(run_id).data
+    fresh = {name: value for name, value in metrics.items() if name not in present.metrics}
+    tags = {"attempt": str(record.attempt), **more}
+    mlflow_runs.log_batch(client, run_id, metrics=fresh, tags=tags)
+    words = {"PRUNED": "pruned", "FAIL": "failed"}
+    reason = "interrupted" if state == "WAITING" else record.reason
+    ended = {"outcome": words.get(state), "reason": reason}
+    unsaid = {key: None if key in present.tags else text for key, text in ended.items()}
+    mlflow_runs.close_run(client, run_id, _STATUS[state], **unsaid)
+    mlflow_runs.release(client, run_id)
 
 
 def parent_params(plan: StudyPlan, record: StudyRecord) -> dict[str, Any]:
@@ -222,7 +239,10 @@ def _reopened(
         conditions += [f"tags.{key} = '{value}'" for key, value in tags.items()]
         found = client.search_runs([link.experiment_id], " and ".join(conditions), max_results=1)
         known = found[0].info.run_id if found else None
-    return known if known and mlflow_runs.reopen(client, known) else None
+    if known is None or mlflow_runs.reopen(client, known) is None:
+        return None
+    mlflow_runs.log_batch(client, known, tags=mlflow_runs.HELD)
+    return known
 
 
 @contextmanager

@@ -5,10 +5,13 @@ hooks and reports read the `SweepResult` that is made of them.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from types import UnionType
+from typing import Any, Self, get_args, get_origin, get_type_hints
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -16,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna_joblib_sweeper._fingerprint import Fingerprint
 from optuna_joblib_sweeper._space import Parameter
 from optuna_joblib_sweeper._storage import read_storage
-from optuna_joblib_sweeper.errors import SweepError
+from optuna_joblib_sweeper.errors import SweepError, reason_of
 from optuna_joblib_sweeper.paths import StudyPaths
 from optuna_joblib_sweeper.result import Recorded, SweepResult, SweptParameter, TrialResult
 from optuna_joblib_sweeper.settings import unnamed
@@ -30,9 +33,42 @@ class _Attributes:
 
     @classmethod
     def read(cls, attributes: Mapping[str, Any]) -> Self:
-        """From what Optuna returns."""
-        names = {field.name for field in fields(cls)}
-        return cls(**{key: value for key, value in attributes.items() if key in names})
+        """From what Optuna returns.
+
+        Raises:
+            TypeError: a value is of another kind than was recorded.
+        """
+        kinds = get_type_hints(cls)
+        known = {key: value for key, value in attributes.items() if key in kinds}
+        for key, value in known.items():
+            if not isinstance(value, _plain_kinds(kinds[key])):
+                raise TypeError(f"its {key} is {value!r:.80}")
+        return cls(**known)
+
+
+@cache
+def _plain_kinds(hint: Any) -> tuple[type, ...]:
+    """The types that `isinstance` takes for an annotation: `list` for `list[float] | None`."""
+    parts = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    kinds = [get_origin(part) or part for part in parts]
+    # JSON has lists alone.
+    return tuple(list if kind in (tuple, Sequence) else kind for kind in kinds)
+
+
+@contextmanager
+def damage_in_a_line(storage: str, name: str) -> Iterator[None]:
+    """Whatever a study's damaged attributes and trials lead to, in a line.
+
+    Raises:
+        SweepError: with what was met first.
+    """
+    try:
+        yield
+    except SweepError:
+        raise
+    except Exception as error:
+        what = f"study {name} in {storage} is damaged: {reason_of(error)}"
+        raise SweepError(f"{what}; restore a copy of it, or choose another study") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,15 +139,16 @@ def read_study(storage: str, name: str) -> SweepResult:
     if name not in names:
         there = ", ".join(sorted(n for n in names if not _CONFIRMATION.search(n))) or "none"
         raise SweepError(f"no study {name} in {storage}; there are: {there}")
-    return sweep_result(Study(study_name=name, storage=opened), storage)
+    with damage_in_a_line(storage, name):
+        return sweep_result(Study(study_name=name, storage=opened), storage)
 
 
 def sweep_result(study: Study, storage: str) -> SweepResult:
     """The study as plain values; one that plain Optuna made has fewer of them."""
     record = StudyRecord.read(study.user_attrs)
     fingerprint = Fingerprint(**(record.fingerprint or {}))
-    root, name = Path(record.folder), study.study_name
-    paths = StudyPaths(name, root, storage, root)
+    name = study.study_name
+    paths = StudyPaths.read(name, Path(), storage).rooted(record.folder)
     trials = study.get_trials(deepcopy=False)
     directions = tuple(direction.name.lower() for direction in study.directions)
     shared = {one.name: getattr(record, one.name) for one in fields(Recorded)}
@@ -123,14 +160,18 @@ def sweep_result(study: Study, storage: str) -> SweepResult:
         space=fingerprint.searched(),
         parameters=_parameters(record, trials),
         config=fingerprint.values(),
-        trials=tuple(_trial(trial, record, paths) for trial in trials),
+        trials=tuple(_trial(trial, record, paths, len(directions)) for trial in trials),
         study=study,
         **shared,
     )
 
 
-def _trial(trial: FrozenTrial, record: StudyRecord, paths: StudyPaths) -> TrialResult:
+def _trial(
+    trial: FrozenTrial, record: StudyRecord, paths: StudyPaths, objectives: int
+) -> TrialResult:
     own, number = TrialRecord.of(trial), trial.number
+    if trial.state == TrialState.COMPLETE and len(trial.values or ()) != objectives:
+        raise ValueError(f"trial {number} is complete, with values {trial.values}")
     return TrialResult(
         number=number,
         state=trial.state.name.lower(),

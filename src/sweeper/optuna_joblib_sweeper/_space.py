@@ -91,11 +91,12 @@ class Parameter:
         if isinstance(dist, CategoricalDistribution):
             return list(dist.choices)
         if isinstance(dist, IntDistribution):
-            return list(range(dist.low, dist.high + 1, dist.step))
+            values = range(dist.low, dist.high + 1, dist.step)
+            return list(values[: MAX_GRID + 1])  # which is one too many already
         if dist.step is None:
             remedy = "use choice(…) or range(…), or another hydra/sweeper/sampler"
             raise SweepError(f"a grid needs values that it can count, got {self}; {remedy}")
-        count = round((dist.high - dist.low) / dist.step) + 1
+        count = min(round((dist.high - dist.low) / dist.step), MAX_GRID) + 1
         # Twelve digits: 0.1 + 2 · 0.1 is meant to be 0.3.
         return [round(dist.low + index * dist.step, 12) for index in range(count)]
 

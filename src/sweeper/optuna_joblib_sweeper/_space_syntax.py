@@ -1,5 +1,7 @@
 """How a space is written: Hydra's sweep syntax, native YAML, and the command line over both."""
 
+import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,9 +12,9 @@ from hydra.errors import HydraException
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from optuna_joblib_sweeper._private import native
-from optuna_joblib_sweeper._space import Condition, Parameter, Space
+from optuna_joblib_sweeper._space import MAX_GRID, Condition, Parameter, Space
 from optuna_joblib_sweeper._values import override_text
-from optuna_joblib_sweeper.errors import SweepError
+from optuna_joblib_sweeper.errors import SweepError, one_line
 
 _NATIVE_KEYS = {"type", "low", "high", "step", "log", "choices", "space", "when"}
 
@@ -73,7 +75,8 @@ class _Reader:
         try:
             override = self.parser.parse_overrides([text])[0]
         except HydraException as error:
-            raise SweepError(f"{text}: {' '.join(str(error).splitlines()[:2])}") from None
+            reason = "\n".join(str(error).splitlines()[:2])
+            raise SweepError(one_line(f"{text}: {reason}")) from None
         if override.is_hydra_override():
             raise SweepError(f"{text}: Hydra's own settings can't be swept; set it elsewhere")
         return override
@@ -91,11 +94,16 @@ class _Reader:
         if unknown:
             known = ", ".join(sorted(_NATIVE_KEYS))
             raise SweepError(f"{key}: unknown {unknown} in hydra.sweeper.params; known are {known}")
+        idle = ", ".join(sorted(_idle_keys(value)))
+        if idle:
+            raise SweepError(f"{key}: {idle} has no meaning beside the other keys; leave it out")
         when = self._read_conditions(key, value.get("when"))
         if "space" in value:
             found = self.read_yaml(key, value["space"])
         elif "choices" in value:
-            found = choice(key, list(value["choices"]))
+            if not isinstance(value["choices"], list):
+                raise SweepError(f"{key}: choices must be a list, got {value['choices']!r}")
+            found = choice(key, value["choices"])
         else:
             found = _native(key, value)
         if not isinstance(found, str):
@@ -120,6 +128,7 @@ class _Reader:
         key, sweep = override.get_key_element(), override.value()
         if not override.is_sweep_override():
             return text
+        _check_tags(key, sweep)
         if isinstance(sweep, IntervalSweep):
             # int(interval(…)) has whole ends, a plain interval has floats.
             return _numbers(key, sweep.start, sweep.end, "log" in sweep.tags, None)
@@ -152,23 +161,59 @@ def _native(key: str, value: Mapping[str, Any]) -> Parameter:
     if "low" not in value or "high" not in value:
         raise SweepError(f"{key}: needs low and high, or choices, or space, got {dict(value)}")
     low, high, step = value["low"], value["high"], value.get("step")
-    kind = value.get("type")
+    kind, log = value.get("type"), value.get("log")
     if kind not in (None, "int", "float"):
         raise SweepError(f"{key}: type must be int or float, or choices be given, got {kind}")
-    return _numbers(key, low, high, bool(value.get("log")), step, kind)
+    if log not in (None, True, False) or isinstance(log, int) != isinstance(log, bool):
+        raise SweepError(f"{key}: log must be true or false, got {log!r}")
+    return _numbers(key, low, high, bool(log), step, kind)
 
 
 def _numbers(key: str, low: Any, high: Any, log: bool, step: Any, kind: Any = None) -> Parameter:
     """A range of numbers: whole ones if its ends and step are, unless `kind` says otherwise."""
-    whole = all(isinstance(number, int) for number in (low, high, step) if number is not None)
+    given = {"low": low, "high": high} | ({} if step is None else {"step": step})
+    for name, number in given.items():
+        if not _is_number(number):
+            raise SweepError(f"{key}: {name} must be a finite number, got {number!r:.80}")
+        if kind == "int" and number != int(number):
+            raise SweepError(f"{key}: {name} of an int must be whole, got {number}")
+    whole = all(isinstance(number, int) for number in given.values())
     try:
         if low > high:
             raise ValueError(f"low {low} is above high {high}")
+        if step is not None and step <= 0:
+            raise ValueError(f"step must be above 0, got {step}")
         if kind == "int" or (kind is None and whole):
-            return Parameter(key, IntDistribution(low, high, log=log, step=step or 1))
+            ends = IntDistribution(int(low), int(high), log=log, step=int(step or 1))
+            return Parameter(key, ends)
         return Parameter(key, FloatDistribution(low, high, log=log, step=step))
     except (TypeError, ValueError) as error:
         raise SweepError(f"{key}: {error}; correct its range") from None
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a number that a double holds, to the last whole digit if it is whole."""
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) <= 2**53
+    return isinstance(value, float) and math.isfinite(value)
+
+
+def _idle_keys(value: Mapping[str, Any]) -> set[str]:
+    """Keys that would be passed over in silence."""
+    if "space" in value:
+        return set(value) - {"space", "when"}
+    if "choices" in value:
+        categorical = {"type"} if value.get("type") == "categorical" else set()
+        return set(value) - {"choices", "when"} - categorical
+    return set()
+
+
+def _check_tags(key: str, sweep: Any) -> None:
+    tags = set(getattr(sweep, "tags", ()))
+    if tags - {"log"}:
+        raise SweepError(f"{key}: the only tag is log, got {', '.join(sorted(tags))}")
+    if tags and not isinstance(sweep, IntervalSweep | RangeSweep):
+        raise SweepError(f"{key}: tag(log, …) takes interval(…) or range(…)")
 
 
 def _elements(override: Override) -> list[Any]:
@@ -180,14 +225,25 @@ def _elements(override: Override) -> list[Any]:
 def _range(key: str, sweep: RangeSweep) -> Parameter:
     """`range(1,4)` is 1, 2, 3, as everywhere in Hydra: the end is left out."""
     try:
-        values = list(sweep.range())
-    except ValueError as error:  # a step of zero
+        values: Any = sweep.range()
+        if not isinstance(values, range):  # floats, one after the other
+            values = list(itertools.islice(values, MAX_GRID + 1))
+        if not values:
+            raise ValueError(f"range({sweep.start},{sweep.stop},{sweep.step}) is empty")
+        if isinstance(values, list) or sweep.shuffle:
+            _check_count(len(values))
+    except (TypeError, ValueError, ArithmeticError) as error:  # such as a step of zero
         raise SweepError(f"{key}: {error}; correct its range") from None
-    if not values:
-        raise SweepError(f"{key}: range({sweep.start},{sweep.stop},{sweep.step}) is empty")
     if sweep.shuffle:
-        return choice(key, values)
-    return _numbers(key, min(values), max(values), "log" in sweep.tags, abs(sweep.step))
+        return choice(key, list(values))
+    first, last = values[0], values[-1]
+    log, step = "log" in sweep.tags, abs(sweep.step)
+    return _numbers(key, min(first, last), max(first, last), log, step)
+
+
+def _check_count(count: int) -> None:
+    if count > MAX_GRID:
+        raise ValueError(f"it has more than {MAX_GRID:,} values")
 
 
 def choice(key: str, values: Sequence[Any]) -> Parameter:

@@ -3,16 +3,18 @@
 It refuses to know what a study keeps in it.
 """
 
-import json
+import os
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
+from urllib.parse import quote
 
 from filelock import FileLock, Timeout
-from optuna.storages import BaseStorage, JournalStorage, get_storage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import BaseStorage, RDBStorage, get_storage
 
-from optuna_joblib_sweeper.errors import SweepError
+from optuna_joblib_sweeper._journal import drop_torn_end, open_journal, read_journal
+from optuna_joblib_sweeper.errors import SweepError, reason_of
 from optuna_joblib_sweeper.paths import StudyPaths, sqlite_file
 
 
@@ -22,27 +24,93 @@ def open_storage(storage: str) -> BaseStorage:
     Raises:
         SweepError: it can't be opened.
     """
-    try:
+    with _refusals(storage):
         if "://" in storage:
             return get_storage(storage)
         Path(storage).parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(storage))
-    except Exception as error:  # whatever a database's driver, or a torn journal, raises
-        first = (str(error) or type(error).__name__).splitlines()[0]
-        torn = "a torn line of a journal is mended when its study is started again"
-        raise SweepError(f"storage {storage} can't be opened: {first}; {torn}") from None
+        return open_journal(Path(storage))
 
 
 def read_storage(storage: str) -> BaseStorage:
-    """Connect to a storage that is there already.
+    """Connect to a storage that is there already, to read it.
 
     Raises:
-        SweepError: it is not, or can't be opened.
+        SweepError: it is not, is damaged, or can't be opened.
     """
-    local = sqlite_file(storage) if "://" in storage else Path(storage)
-    if local is not None and not local.is_file():
-        raise SweepError(f"no studies in {local}; name another journal or database")
-    return open_storage(storage)
+    local = _local(storage)
+    if not has_studies(storage):
+        raise SweepError(f"no studies in {local or storage}; name another journal or database")
+    with _refusals(storage):
+        if local is None:
+            return get_storage(storage)
+        if "://" not in storage:
+            return read_journal(local)
+        _refuse_other_databases(local)
+        return get_storage(storage)
+
+
+def has_studies(storage: str) -> bool:
+    """Whether there is something to read; it connects to a server, and makes nothing.
+
+    Raises:
+        SweepError: the server can't be reached.
+    """
+    local = _local(storage)
+    if local is not None:
+        return local.exists() and (not local.is_file() or local.stat().st_size > 0)
+    if storage.startswith("redis"):
+        return True
+    with _refusals(storage):
+        server = RDBStorage(storage, skip_compatibility_check=True, skip_table_creation=True)
+        with server.engine.connect() as connection:
+            return connection.dialect.has_table(connection, "studies")
+
+
+def _local(storage: str) -> Path | None:
+    return sqlite_file(storage) if "://" in storage else Path(storage)
+
+
+def refuse_unusable(paths: StudyPaths) -> None:
+    """Look at what is there before anything is made beside it or in it.
+
+    Raises:
+        SweepError: a file that the storage names is another program's, is damaged, or can't be
+            written.
+    """
+    file = paths.journal or sqlite_file(paths.storage)
+    if file is None:
+        return
+    with _refusals(paths.storage):
+        if has_studies(paths.storage):
+            read_storage(paths.storage)
+        lock = paths.write_lock
+        if lock is not None and lock.exists() and not lock.is_symlink():
+            raise SweepError(f"{lock} is in the way of the journal's lock; name another storage")
+        there = next(parent for parent in (file, *file.parents) if parent.exists())
+        if (there != file and not there.is_dir()) or not os.access(there, os.W_OK):
+            raise SweepError(f"hydra.sweeper.storage={paths.storage}: {there} can't be written")
+
+
+@contextmanager
+def _refusals(storage: str) -> Iterator[None]:
+    """Whatever a database's driver or the file system raises, in a line."""
+    try:
+        yield
+    except SweepError:
+        raise
+    except Exception as error:
+        raise SweepError(f"storage {storage} can't be opened: {reason_of(error)}") from error
+
+
+def _refuse_other_databases(file: Path) -> None:
+    """Refuse a SQLite database with tables of another program, and none of Optuna's."""
+    if not file.is_file():
+        raise SweepError(f"{file} is no database, but a folder or a device; name another file")
+    with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as database:
+        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+    if tables and not {"studies", "trials"} <= tables:
+        refusal = f"{file} is another program's database, and stays as it is"
+        raise SweepError(f"{refusal}; name another one by hydra.sweeper.storage")
 
 
 def trial_lock(paths: StudyPaths) -> "FileLock | nullcontext[None]":
@@ -81,25 +149,20 @@ def sole_driver(paths: StudyPaths) -> Iterator[None]:
         lock.release()
 
 
-def mend(paths: StudyPaths) -> None:
-    """Undo what a kill inside a write left behind; only while nothing else writes.
+def refuse_second_driver(paths: StudyPaths) -> None:
+    """Refuse a journal that is in use, and make nothing beside it.
 
-    Nobody could ever read a torn line, nor one that was glued to it later, so dropping it changes
-    nothing that any reader has seen.
+    Raises:
+        SweepError: it has a driver.
     """
+    if paths.driver_lock is not None and paths.driver_lock.exists():
+        with sole_driver(paths):
+            pass
+
+
+def mend(paths: StudyPaths) -> None:
+    """Undo what a kill inside a write left behind; only while nothing else writes."""
     for stale in paths.write_locks:
         stale.unlink(missing_ok=True)
-    if paths.journal is None or not paths.journal.exists():
-        return
-    lines = paths.journal.read_bytes().splitlines(keepends=True)
-    whole = [line for line in lines if _is_whole(line)]
-    if len(whole) < len(lines):
-        paths.mended.write_bytes(b"".join(whole))
-        paths.mended.replace(paths.journal)
-
-
-def _is_whole(line: bytes) -> bool:
-    try:
-        return line.endswith(b"\n") and isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
+    if paths.journal is not None and paths.journal.exists():
+        drop_torn_end(paths.journal)

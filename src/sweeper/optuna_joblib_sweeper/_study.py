@@ -5,20 +5,24 @@ so a study interrupted and resumed has the very trials of one that ran straight 
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 from optuna import create_study
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
-from optuna.study import Study, StudyDirection
+from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from optuna_joblib_sweeper._fingerprint import Fingerprint
 from optuna_joblib_sweeper._private import trial_id
-from optuna_joblib_sweeper._record import StudyRecord, TrialRecord, sweep_result
-from optuna_joblib_sweeper._storage import open_storage, trial_lock
+from optuna_joblib_sweeper._record import (
+    StudyRecord,
+    TrialRecord,
+    damage_in_a_line,
+    sweep_result,
+)
+from optuna_joblib_sweeper._storage import has_studies, open_storage, read_storage, trial_lock
 from optuna_joblib_sweeper.errors import SweepError
 from optuna_joblib_sweeper.paths import StudyPaths
 from optuna_joblib_sweeper.processes import may_be_alive
@@ -33,7 +37,9 @@ class StudyStore:
         self.storage = storage or open_storage(paths.storage)
         self.name = paths.study_name
         self.study_id = self.storage.get_study_id_from_name(self.name)
-        self.paths = replace(paths, root=Path(self.record().folder or paths.root))
+        self.paths = paths
+        recorded = self.record().folder
+        self.paths = paths.rooted(recorded) if recorded else paths
 
     @classmethod
     def open(cls, paths: StudyPaths, fingerprint: Fingerprint) -> "StudyStore":
@@ -43,19 +49,51 @@ class StudyStore:
             SweepError: the study was built with something else; the message shows the difference.
         """
         storage, name = open_storage(paths.storage), paths.study_name
-        is_new = name not in {study.study_name for study in storage.get_all_studies()}
-        if is_new:
-            goals = [StudyDirection[word.upper()] for word in fingerprint.direction.split(", ")]
+        if name not in {study.study_name for study in storage.get_all_studies()}:
             # Another driver on the same database may be as fast.
-            create_study(storage=storage, study_name=name, directions=goals, load_if_exists=True)
+            create_study(
+                storage=storage, study_name=name, directions=fingerprint.goals, load_if_exists=True
+            )
         store = cls(paths, storage)
-        if is_new:
-            store.set_record(fingerprint=asdict(fingerprint), folder=str(paths.root))
-        store._refuse_change(fingerprint)
+        if store._is_unfinished(fingerprint):
+            # The fingerprint last: with it the study is built.
+            store.set_record(folder=paths.recorded_root, fingerprint=asdict(fingerprint))
+            store = cls(paths, storage)
+        store.refuse_change(fingerprint)
         return store
 
-    def _refuse_change(self, now: Fingerprint) -> None:
-        stored, other = self.record().fingerprint, "choose another hydra.sweeper.study_name"
+    @classmethod
+    def refuse_start(cls, paths: StudyPaths, fingerprint: Fingerprint) -> None:
+        """Refuse what `open` would refuse, and create nothing.
+
+        Raises:
+            SweepError: the storage can't be used, or the study was built with something else.
+        """
+        if not has_studies(paths.storage):
+            return
+        storage = read_storage(paths.storage)
+        if paths.study_name in {study.study_name for study in storage.get_all_studies()}:
+            store = cls(paths, storage)
+            if not store._is_unfinished(fingerprint):
+                store.refuse_change(fingerprint)
+
+    def _is_unfinished(self, fingerprint: Fingerprint) -> bool:
+        """Whether a start was killed before it had built the study, and nobody used it since."""
+        goals = self.storage.get_study_directions(self.study_id)
+        bare = self.record().fingerprint is None and not self.trials()
+        return bare and goals == fingerprint.goals
+
+    def refuse_change(self, now: Fingerprint) -> None:
+        """Refuse to go on with a study of another fingerprint, or one that is damaged.
+
+        Raises:
+            SweepError: the message shows the difference.
+        """
+        with damage_in_a_line(self.paths.storage, self.name):
+            self.result()
+            self.abandoned()
+            stored = self.record().fingerprint
+        other = "choose another hydra.sweeper.study_name"
         if stored is None:
             raise SweepError(
                 f"study {self.name} was built by an earlier version, or by another program; {other}"
@@ -66,8 +104,13 @@ class StudyStore:
             raise SweepError(f"{built}; undo the change, or {other}\n{difference}")
 
     def record(self) -> StudyRecord:
-        """What the storage keeps of the study."""
-        return StudyRecord.read(self.storage.get_study_user_attrs(self.study_id))
+        """What the storage keeps of the study.
+
+        Raises:
+            SweepError: it is damaged.
+        """
+        with damage_in_a_line(self.paths.storage, self.name):
+            return StudyRecord.read(self.storage.get_study_user_attrs(self.study_id))
 
     def set_record(self, **values: Any) -> None:
         """Change fields of the record."""
@@ -91,6 +134,15 @@ class StudyStore:
         """The trial as it is now."""
         find = self.storage.get_trial_id_from_study_id_trial_number
         return self.storage.get_trial(find(self.study_id, number))
+
+    def trial_of(self, study: str, number: str) -> FrozenTrial | None:
+        """A trial of this or another study in the storage; None if there is none."""
+        try:
+            study_id = self.storage.get_study_id_from_name(study)
+            find = self.storage.get_trial_id_from_study_id_trial_number
+            return self.storage.get_trial(find(study_id, int(number)))
+        except (KeyError, ValueError):
+            return None
 
     def take(self, number: int | None, budget: int | None, driver: Mapping[str, str]) -> int | None:
         """Take a trial to run: a waiting one, else a new one.

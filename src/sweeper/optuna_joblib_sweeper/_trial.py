@@ -68,18 +68,17 @@ class RunningTrial(CurrentTrial):
 def read_values(returned: Any, directions: Sequence[str]) -> tuple[Any, str | None]:
     """The objective values that a task returned, as a tuple, or what is wrong with them.
 
-    An infinity on the bad side counts as a bad value; NaN and a too good infinity are faults.
+    NaN and infinities are faults: no sampler learns from them, and no store keeps them.
     """
     count = len(directions)
     numbers = "one number" if count == 1 else f"{count} numbers"
     try:
         values = (float(returned),) if count == 1 else tuple(map(float, returned))
-    except (TypeError, ValueError):
+    except Exception:  # whatever the conversion of the task's own object raises
         return None, f"the task must return {numbers}, got {returned!r:.200}"
     if len(values) != count:
         return None, f"the task must return {numbers}, got {len(values)}"
-    for value, direction in zip(values, directions, strict=True):
-        too_good = math.inf if direction == "maximize" else -math.inf
-        if math.isnan(value) or value == too_good:
-            return None, f"the task must return finite numbers, got {value}"
+    unusable = [value for value in values if not math.isfinite(value)]
+    if unusable:
+        return None, f"the task must return finite numbers, got {unusable[0]}"
     return values, None

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
+from glob import escape
 from pathlib import Path
 
 
@@ -56,26 +57,49 @@ class StudyPaths:
         return None if "://" in self.storage else Path(self.storage)
 
     @property
+    def file(self) -> Path | None:
+        """The file of the storage; None where it is a server."""
+        return self.journal or sqlite_file(self.storage)
+
+    @property
+    def recorded_root(self) -> str:
+        """`root` as the storage keeps it: relative to a file above it, as both may be moved."""
+        if self.file and self.root.is_relative_to(self.file.parent):
+            return str(self.root.relative_to(self.file.parent))
+        return str(self.root)
+
+    def rooted(self, recorded: str) -> "StudyPaths":
+        """With the `root` that the storage keeps as `recorded`."""
+        return replace(self, root=(self.file.parent if self.file else Path()) / recorded)
+
+    @property
     def trial_lock(self) -> Path | None:
         """Held while a trial is taken; None where the storage is a server, which has locks."""
-        file = self.journal or sqlite_file(self.storage)
-        return file and file.with_name(f"{file.name}.trials")
+        return self.file and self.file.with_name(f"{self.file.name}.sweep-trials")
 
     @property
     def driver_lock(self) -> Path | None:
         """Held while a driver works on a journal."""
-        return self.journal and self.journal.with_name(f"{self.journal.name}.driver")
+        return self.journal and self.journal.with_name(f"{self.journal.name}.sweep-driver")
+
+    @property
+    def write_lock(self) -> Path | None:
+        """Optuna's own lock of a journal, a symbolic link."""
+        return self.journal and self.journal.with_name(f"{self.journal.name}.lock")
 
     @property
     def write_locks(self) -> list[Path]:
-        """Optuna's own locks of a journal, left by killed writers."""
-        found = self.journal and self.journal.parent.glob(f"{self.journal.name}.lock*")
-        return list(found or ())
+        """That lock, and those that Optuna was about to break, as killed writers left them."""
+        if self.write_lock is None:
+            return []
+        broken = self.write_lock.parent.glob(f"{escape(self.write_lock.name)}*.rename")
+        return [lock for lock in (self.write_lock, *broken) if lock.is_symlink()]
 
     @property
-    def mended(self) -> Path:
-        """A journal without its torn lines, until it replaces the journal."""
-        return Path(f"{self.storage}.mended")
+    def folders(self) -> list[Path]:
+        """Where a study writes: its storage, if that is a file, its results, its trials."""
+        file = self.journal or sqlite_file(self.storage)
+        return [*([file.parent] if file else []), self.sweep_dir, self.root]
 
     def trial_folder(self, number: int) -> Path:
         """What `CurrentTrial.folder` is, over all attempts."""

@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from optuna_joblib_sweeper.settings import Settings
+from optuna_joblib_sweeper._nodes import settings_node
 
 _CHOICES: Any = OmegaConf.load(Path(__file__).with_name("choices.yaml"))
 SAMPLERS, PRUNERS = _CHOICES.sampler, _CHOICES.pruner
@@ -19,7 +19,9 @@ SAMPLERS, PRUNERS = _CHOICES.sampler, _CHOICES.pruner
 def _store() -> None:
     store = ConfigStore.instance()
     provider = "optuna_joblib_sweeper"
-    store.store(group="hydra/sweeper", name="optuna_joblib", node=Settings, provider=provider)
+    store.store(
+        group="hydra/sweeper", name="optuna_joblib", node=settings_node(), provider=provider
+    )
     for kind in _CHOICES:
         group = f"hydra/sweeper/{kind}"
         # Hydra's own Optuna plugin registers some of the same names with typed nodes, on which
