@@ -42,7 +42,7 @@ TESTED_FROM_ABOVE = [
     (
         "data/test_pictures.py",
         "perceptune",
-        "data/centring data/decoding data/ink",
+        "data/centring",
         "photographs go through all of them, and what comes out is compared",
     ),
     (
