@@ -16,6 +16,7 @@ from perceptune.config import Config, parse
 from perceptune.data import sources
 from perceptune.data.dataset import Dataset
 from perceptune.runs.run import Result, train
+from versions import VERSION_BASE
 
 Perceptune = Callable[..., "subprocess.CompletedProcess[str]"]
 """The real command, given its arguments."""
@@ -25,7 +26,7 @@ COMMAND = (sys.executable, "-m", "perceptune.cli")
 
 def configure(folder: Path, *overrides: str) -> Config:
     """The configuration that the command would compose, with its store in `folder`."""
-    with initialize_config_dir(str(app.root() / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(app.root() / "conf"), **VERSION_BASE):
         return parse(compose("config", [f"tracking.uri={store_of(folder)}", *overrides]))
 
 
@@ -52,7 +53,7 @@ def runs_in(folder: Path) -> list[Any]:
     from mlflow import MlflowClient
 
     # Opening a store that another process is creating would create it too, and break both.
-    with FileLock(folder / "mlruns" / "mlflow.db.lock"):
+    with FileLock(folder / "mlruns" / "mlflow.db.making.lock"):
         client = MlflowClient(store_of(folder))
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     return list(client.search_runs(experiments, order_by=["attributes.start_time ASC"]))

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from optuna_joblib_sweeper.testing import wait_until
-from perceptune import app, cli
+from perceptune import app, cli, terminal
 from support import COMMAND, Perceptune, runs_in
 
 HEAVY = ("numpy", "hydra", "omegaconf", "mlflow", "optuna", "matplotlib", "rich", "sklearn")
@@ -266,10 +266,102 @@ def test_a_failing_job_loses_no_other_and_fails_the_parent(
     assert answer.returncode == 1
     assert "Traceback" not in answer.stderr
     assert "model.activation must be one of" in answer.stderr
+    assert "tracking.parent" not in answer.stderr
     runs = runs_in(tmp_path)
     statuses = {run.data.tags.get("mlflow.parentRunId") is None: run.info.status for run in runs}
     assert statuses == {True: "FAILED", False: "FINISHED"}
     assert len(runs) == 3
+
+
+UNTRACKED = ["tracking.enabled=false", "train.epochs=1"]
+
+
+@pytest.mark.parametrize("closed", [[1], [2], [0, 1, 2]], ids=str)
+def test_closed_streams_do_not_end_the_work(closed: list[int], tmp_path: Path) -> None:
+    def close() -> None:
+        for number in closed:
+            os.close(number)
+
+    answer = subprocess.run(
+        [*COMMAND, "train", *UNTRACKED], cwd=tmp_path, check=False, preexec_fn=close
+    )
+    assert answer.returncode == 0
+    assert len(list(tmp_path.glob("mlruns/hydra/*/*/run.json"))) == 1
+
+
+@pytest.mark.parametrize("words", ["repeats=2", "-m seed=0,1"])
+def test_a_reader_that_went_away_does_not_end_the_work(words: str, tmp_path: Path) -> None:
+    """As `| head -1` does; jobs of a multirun print in processes of their own."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [*COMMAND, "train", *UNTRACKED, *words.split()]
+    answer = subprocess.run(
+        command, cwd=tmp_path, check=False, stdout=writer, stderr=subprocess.PIPE, text=True
+    )
+    os.close(writer)
+    assert answer.returncode == 0, answer.stderr
+    assert not [word for word in ("pipe", "Traceback", "Exception") if word in answer.stderr]
+    assert len(list(tmp_path.rglob("best.npz"))) == 2
+
+
+def test_what_cannot_be_written_is_reported_after_the_work(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        answer = subprocess.run(
+            [*COMMAND, "train", *UNTRACKED],
+            cwd=tmp_path,
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert answer.returncode == 1
+    last = answer.stderr.splitlines()[-1]
+    assert last == "perceptune: cannot write to standard output: No space left on device"
+    assert len(list(tmp_path.rglob("best.npz"))) == 1
+
+
+def test_characters_that_a_terminal_lacks_are_replaced(
+    perceptune: Perceptune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    answer = perceptune("train", "repeats=2", *UNTRACKED)
+    assert answer.returncode == 0, answer.stderr
+    assert "% ? " in answer.stdout  # ±
+    answer = perceptune("train", "données=1")
+    assert answer.stderr.startswith("perceptune: donn?es does not exist")
+
+
+@pytest.mark.parametrize(("uv", "start"), [("/bin/uv", "uv pip install --python "), ("", "")])
+def test_the_command_that_installs_fits_the_environment(
+    uv: str, start: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("UV", raising=False)
+    if uv:
+        monkeypatch.setenv("UV", uv)
+    else:  # as where `python -m venv` has put pip into it
+        monkeypatch.setattr(terminal, "find_spec", lambda name: name)
+    assert terminal.how_to_install("torch").startswith(f"{start}{sys.executable} ")
+    assert ("--torch-backend=cpu" in terminal.how_to_install("torch")) == bool(uv)
+    assert terminal.how_to_install("jax", "optax").endswith(" jax optax")
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+@pytest.mark.parametrize("form", ["{} --help", "{} -h", "help {}"])
+def test_every_command_prints_its_usage(
+    command: str, form: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["perceptune", *form.format(command).split()])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert not end.value.code
+    assert capfd.readouterr().out.startswith(f"usage: perceptune {command}")
+
+
+def test_a_parent_that_does_not_exist_is_refused(perceptune: Perceptune, tmp_path: Path) -> None:
+    answer = perceptune("train", "tracking.parent=abc", "train.epochs=1")
+    assert answer.returncode == 1
+    assert "tracking.parent=abc is no run in sqlite:///" in answer.stderr
+    assert not runs_in(tmp_path)
 
 
 def test_info_names_blas_and_store(perceptune: Perceptune) -> None:

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from perceptune import app
 from perceptune.config import parse
 from perceptune.errors import UserError
+from versions import VERSION_BASE
 
 CONF = app.root() / "conf"
 GROUPS = ("data", "model", "optimizer", "schedule", "train", "tracking")
@@ -17,7 +18,7 @@ FILES = [(group, file.stem) for group in GROUPS for file in sorted((CONF / group
 
 
 def _composed(*overrides: str) -> Any:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONF), **VERSION_BASE):
         return compose("config", ["tracking.uri=sqlite:///x.db", *overrides])
 
 
@@ -89,6 +90,7 @@ BAD = [
     (["+surprise=1"], "surprise does not exist; allowed here: data, model"),
     (["+train.surprise=1"], "train.surprise does not exist; allowed here: epochs"),
     (["~optimizer.lr"], "optimizer.lr is missing"),
+    (["tracking.uri=./foo"], "tracking.uri must be the address of a store, such as sqlite"),
     (["~optimizer.name"], "optimizer.name must be one of"),
 ]
 

@@ -21,11 +21,13 @@ ALLOWED = {
         "perceptune.data",
         "perceptune.errors",
         "perceptune.nn.checks",
+        "perceptune.nn.npz",
     },
     "sweeper/": {
         "hydra",
         "omegaconf",
         "optuna",
+        "sqlalchemy",  # what Optuna opens databases with
         "joblib",
         "rich",
         "threadpoolctl",
@@ -63,7 +65,10 @@ ONLY = {
     "optax": ("perceptune/backends/jax.py",),
     "torch": ("perceptune/backends/torch.py",),
     "hydra_plugins": (),
-    "hydra._internal": ("sweeper/optuna_joblib_sweeper/_private.py",),
+    "hydra._internal": (
+        "perceptune/commands/_private.py",
+        "sweeper/optuna_joblib_sweeper/_private.py",
+    ),
     "joblib._parallel_backends": ("sweeper/optuna_joblib_sweeper/_private.py",),
     "joblib.executor": ("sweeper/optuna_joblib_sweeper/_private.py",),
     "joblib.externals": ("sweeper/optuna_joblib_sweeper/_private.py",),

@@ -50,6 +50,26 @@ def test_the_wheel_runs_a_multirun(installed: Path, tmp_path: Path) -> None:
     assert printed.count("val 0.") == 2
 
 
+def test_the_wheel_compares(installed: Path, tmp_path: Path) -> None:
+    """`backends` is a setting, though the package has a folder of that name."""
+    words = ("compare", "backends=[numpy]", "train.epochs=1", "tracking.enabled=false")
+    printed = _run(str(installed / "perceptune"), *words, cwd=tmp_path)
+    assert "numpy" in printed
+
+
+def test_the_wheel_holds_configurations_in_a_folder_of_their_own(installed: Path) -> None:
+    code = "from perceptune import app; print(*sorted(path.name for path in app.root().iterdir()))"
+    assert _run(str(installed / "python"), "-c", code).split() == ["conf", "sweeps"]
+
+
+def test_the_wheel_runs_a_study(installed: Path, tmp_path: Path) -> None:
+    quick = ("hydra.sweeper.n_trials=2", "train.epochs=1", "tracking.enabled=false")
+    printed = _run(
+        str(installed / "perceptune"), "train", "-m", "sweeps=digits", *quick, cwd=tmp_path
+    )
+    assert "Train the winner again: perceptune train" in printed
+
+
 def test_the_wheels_bring_the_sweeper_and_would_hide_no_other_plugin(installed: Path) -> None:
     code = "import hydra_plugins, optuna_joblib_sweeper; print(hydra_plugins.__file__)"
     assert _run(str(installed / "python"), "-c", code).strip() == "None"

@@ -3,62 +3,210 @@
 Importing this module registers the resolvers `${perceptune.…:}`, in every process that composes.
 """
 
+import os
 import re
+import shutil
 import sys
-from collections.abc import Callable, Sequence
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import chdir, contextmanager
+from functools import wraps
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-from perceptune.config import FORMER, Config, parse, warn_of_former
-from perceptune.errors import UserError
-from perceptune.tracking.store import artifacts_beside, default_uri
+from optuna_joblib_sweeper.leftovers import own_temporaries
+from optuna_joblib_sweeper.secrets import masked
+from perceptune.config import CHOICES, FORMER, Config, parse, warn_of_former
+from perceptune.errors import UserError, fail
+from perceptune.overrides import mistakes, options, unreadable, words
+from perceptune.overrides.known import known
+from perceptune.tracking.store import (
+    artifacts_beside,
+    clear_partial_files,
+    default_experiment,
+    default_uri,
+)
 
 _PACKAGE = Path(__file__).resolve().parent
-_VERSION_BASE = "1.3"
 
 
 def root() -> Path:
     """The folder that holds `conf` and `sweeps`.
 
-    A checkout comes first: an editable install leaves stale copies in the package.
+    A checkout comes first: an editable install leaves stale copies in the package. In a wheel the
+    folder holds nothing else, for Hydra would take it for a group of configurations.
     """
     repository = _PACKAGE.parents[1]
-    return repository if (repository / "conf" / "config.yaml").is_file() else _PACKAGE
+    checkout = (repository / "conf" / "config.yaml").is_file()
+    return repository if checkout else _PACKAGE / "configs"
 
 
-def hydra_app(command: str, arguments: Sequence[str], job: Callable[..., Any]) -> Callable[[], Any]:
-    """Make a function that runs `job` with each configuration that Hydra composes from `arguments`.
+def run(command: str, given: Namespace, job: Callable[..., Any]) -> None:
+    """Run `job` with each configuration that Hydra composes from what was `given`.
 
     Raises:
-        UserError: an argument would make Hydra load a pickle.
+        UserError: an override that Hydra refuses.
     """
-    if any(argument.startswith("--experimental-rerun") for argument in arguments):
-        raise UserError("--experimental-rerun is refused: it would load a pickle")
     import hydra
 
-    # The group `experiment` is in the defaults list already, so Hydra would refuse the `+`.
-    overrides = [re.sub(r"^\+(?=experiment=)", "", word) for word in _without_former(arguments)]
-    sys.argv = [f"perceptune {command}", *overrides]
-    decorate = hydra.main(
-        config_path=str(root() / "conf"), config_name="config", version_base=_VERSION_BASE
-    )
-    app: Callable[[], Any] = decorate(job)
-    return app
+    from perceptune.commands._private import MAIN, checked_configs, text_helps
+
+    if given.help:
+        print(_help_of(given), end="")
+        return
+    clear_partial_files()
+    # A password is passed on by the environment alone, which no file keeps.
+    given.overrides = [_without_password(word) for word in given.overrides]
+    # These groups are in the defaults list already, so Hydra would refuse the `+`.
+    typed = [re.sub(r"^\+(?=(experiment|sweeps)=)", "", word) for word in given.overrides]
+    many = None if command == "compare" else given.multirun
+    overrides = words.readable(_without_former(typed), many=bool(many))
+    sys.argv = [f"perceptune {command}", *options.for_hydra(given), *overrides]
+    decorate = hydra.main(config_path=str(root() / "conf"), config_name="config", **MAIN)
+    with _explained(overrides, given.config_dir, many=many), checked_configs(), text_helps():
+        decorate(job)()
+
+
+def _without_password(word: str) -> str:
+    key, _, value = word.partition("=")
+    if key.lstrip("+") != "tracking.uri" or masked(value) == value:
+        return word
+    os.environ["MLFLOW_TRACKING_URI"] = value.strip("'\"")
+    return f"{key}=${{perceptune.store:}}"
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """For a job that Hydra runs alone: a mistake ends it in one line.
+
+    If nothing has been trained, the records that Hydra wrote for it are removed. A study is
+    refused, since it has many jobs.
+
+    Raises:
+        SystemExit: in place of a UserError.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    try:
+        for group, plain in (("sweeps", None), ("hydra/sweeper", "basic")):
+            option = HydraConfig.get().runtime.choices[group]
+            if option != plain:
+                raise UserError(_is_study(f"{group}={option}"))
+        yield
+    except UserError as error:
+        if not hasattr(error, "outcome"):
+            _remove_records()
+        fail(str(error))  # SystemExit, which Hydra does not report
+
+
+def _is_study(word: str) -> str:
+    return f"{word} is a study; add -m: perceptune train -m {word}"
+
+
+def _remove_records() -> None:
+    """Remove the files that Hydra wrote for a job that never ran, and folders that are empty."""
+    from hydra.core.hydra_config import HydraConfig
+
+    settings = HydraConfig.get()
+    folder, here = Path(settings.runtime.output_dir), Path(settings.runtime.cwd)
+    if settings.output_subdir:
+        shutil.rmtree(folder / settings.output_subdir, ignore_errors=True)
+    for place in (folder, *folder.parents):
+        if here not in place.parents:
+            return
+        try:
+            place.rmdir()
+        except OSError:  # it holds other files
+            return
+
+
+def in_start_folder(job: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """Make `job` run in the folder where the command was started, in every process.
+
+    A relative path then has one meaning, whatever `hydra.job.chdir` says. Temporary files are in a
+    folder of the process, so that the next start finds those of a killed one.
+    """
+
+    from hydra.core.hydra_config import HydraConfig
+
+    @wraps(job)
+    def located(composed: DictConfig) -> Any:
+        with chdir(HydraConfig.get().runtime.cwd), own_temporaries("perceptune"):
+            return job(composed)
+
+    return located
 
 
 def compose(overrides: Sequence[str]) -> Config:
     """Compose and parse the configuration of `perceptune train` with these overrides.
 
     Raises:
-        UserError: see `config.parse`.
+        UserError: an override that Hydra refuses; see also `config.parse`.
     """
     from hydra import compose as hydra_compose
+
+    overrides = words.readable(_without_former(overrides), many=False)
+    for word in overrides:
+        if word.lstrip("+").startswith("sweeps="):
+            raise UserError(_is_study(word.lstrip("+")))
+    with _explained(overrides), _initialized():
+        return parse(hydra_compose("config", overrides))
+
+
+def _help_of(given: Namespace) -> str:
+    """The help of a command that takes overrides, with the options of all groups."""
+    with _initialized():
+        there = known(given.overrides)
+        groups = {name: there.options(name) for name in there.groups if "/" not in name}
+    return options.help_text(given, groups)
+
+
+def names_beside(overrides: Sequence[str], key: str | None = None) -> list[str]:
+    """The groups and keys that may be set beside `overrides`, or the values of `key`, if few."""
+    with _initialized():
+        there = known(overrides)
+        if key is None:
+            return [*there.groups, *there.keys]
+        return there.options(key) if key in there.groups else list(CHOICES.get(key, ()))
+
+
+@contextmanager
+def _initialized() -> Iterator[None]:
     from hydra import initialize_config_dir
 
-    with initialize_config_dir(str(root() / "conf"), version_base=_VERSION_BASE):
-        return parse(hydra_compose("config", _without_former(overrides)))
+    from perceptune.commands._private import VERSION_BASE, checked_configs
+
+    folder = str(root() / "conf")
+    with checked_configs(), initialize_config_dir(folder, **VERSION_BASE):
+        yield
+
+
+@contextmanager
+def _explained(
+    overrides: list[str], folder: str | None = None, *, many: bool | None = None
+) -> Iterator[None]:
+    """Turn what Hydra says of `overrides` into a line; `folder` has configuration of the user's."""
+    try:
+        if any("+hydra." in word for word in overrides):
+            with _initialized():
+                mistakes.refuse_added(overrides)
+        yield
+    except Exception as error:
+        if (fault := unreadable.fault_of(error)) is not None:
+            raise UserError(fault) from error
+        if not mistakes.is_of_hydra(error):
+            raise
+        beside = [f"hydra.searchpath=[{_file(root())},{_file(Path(folder))}]"] if folder else []
+        with _initialized():
+            line = mistakes.explain(error, [*overrides, *beside], many=many)
+        raise UserError(line) from error
+
+
+def _file(folder: Path) -> str:
+    return f"'file://{folder.absolute()}'"
 
 
 def _without_former(overrides: Sequence[str]) -> list[str]:
@@ -79,8 +227,12 @@ def _direction(objective: Any) -> Any:
 _RESOLVERS: dict[str, Callable[..., Any]] = {
     "root": lambda: str(root()),
     "store": default_uri,
+    "experiment": default_experiment,
     "direction": _direction,
     "artifacts": artifacts_beside,
 }
+# OmegaConf 2.3 has an older function of the name that 2.4 prefers.
+_NEWER = "replace" in signature(OmegaConf.register_resolver).parameters
+_register = getattr(OmegaConf, "register_resolver" if _NEWER else "register_new_resolver")
 for _name, _resolver in _RESOLVERS.items():
-    OmegaConf.register_new_resolver(f"perceptune.{_name}", _resolver, replace=True)
+    _register(f"perceptune.{_name}", _resolver, replace=True)

@@ -10,7 +10,10 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from perceptune import __version__
-from perceptune.errors import UserError, fail
+from perceptune.errors import UserError, fail, shorten
+from perceptune.overrides import completion
+from perceptune.overrides.spelling import nearest, or_list
+from perceptune.terminal import keep_output, refuse_lost_output
 
 USAGE = """\
 perceptune: perceptrons in NumPy, composed by Hydra, tracked in MLflow, tuned by Optuna
@@ -33,6 +36,7 @@ An OVERRIDE is KEY=VALUE, as Hydra takes it:
   perceptune train data=mnist model.hidden=[256,128] optimizer=adamw optimizer.lr=2e-3
   perceptune train -m optimizer=sgd,adam seed=0,1,2
 `perceptune train --help` lists the groups, `perceptune train --cfg job` every key.
+In bash, `eval "$(perceptune --shell-completion)"` makes Tab complete all of them.
 """
 
 # Each is a module of `commands`, whose `main` takes the arguments.
@@ -41,26 +45,38 @@ COMMANDS = ("train", "evaluate", "predict", "compare", "report", "ui", "info")
 
 def main() -> None:
     """Run the command that `sys.argv` names, and exit with its code."""
+    keep_output()
     arguments = sys.argv[1:]
+    if arguments[:1] == ["help"] and arguments[1:]:
+        arguments = [arguments[1], "--help"]
     command = arguments[0] if arguments else "--help"
     if command in ("-h", "--help", "help"):
         print(USAGE, end="")
     elif command == "--version":
         print(__version__)
+    elif command == "--shell-completion":
+        print(completion.SCRIPT, end="")
+    elif command == "--complete":
+        print("\n".join(completion.complete(arguments[1:], COMMANDS)))
     elif command in COMMANDS:
         sys.exit(_without_traceback(command, arguments[1:]))
     else:
-        fail(f"no command {command!r}; the commands are {', '.join(COMMANDS)}", code=2)
+        meant = nearest(command, COMMANDS) or COMMANDS
+        fail(f"no command {shorten(command)!r}; did you mean {or_list(meant)}?", code=2)
 
 
 def _without_traceback(command: str, arguments: list[str]) -> int:
     """Run a command; a user's mistake ends in a message, a bug in a traceback."""
+    from optuna_joblib_sweeper.leftovers import own_temporaries
+
     # Containers and batch systems send it to stop a run: close the run as for an interrupt.
     signal.signal(signal.SIGTERM, _terminate)
     wants_all = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises errors instead of printing them
     try:
-        import_module(f"perceptune.commands.{command}").main(arguments)
+        with own_temporaries("perceptune"):
+            import_module(f"perceptune.commands.{command}").main(arguments)
+        refuse_lost_output()
     except KeyboardInterrupt:
         return 130
     except Exception as error:
@@ -75,26 +91,14 @@ def _without_traceback(command: str, arguments: list[str]) -> int:
 
 def _explain(error: Exception) -> None:
     """Exit with a message if the user can fix `error`."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
+    from optuna_joblib_sweeper.errors import SweepError
 
+    if isinstance(error, SweepError):  # conf/hydra/sweeper/study.yaml takes it from there
+        fail(str(error).replace("hydra.sweeper.mlflow.tracking_uri", "tracking.uri"))
     if isinstance(error, UserError | OSError):
         fail(str(error))
     if isinstance(error, MemoryError):
         fail(f"out of memory: {error}; lower model.hidden or train.batch_size")
-    if isinstance(error, HydraException | OmegaConfBaseException) or _raised_by_hydra(error):
-        cause = error.__cause__
-        of_omegaconf = type(cause).__module__.startswith("omegaconf")
-        fail(f"{error}\n{cause}" if of_omegaconf else str(error))
-
-
-def _raised_by_hydra(error: BaseException) -> bool:
-    """True for an error raised by Hydra or joblib: the command line is at fault."""
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    place = trace.tb_frame.f_globals.get("__name__", "") if trace else ""
-    return place.partition(".")[0] in ("hydra", "omegaconf", "antlr4", "joblib")
 
 
 def _terminate(number: int, frame: Any) -> NoReturn:

@@ -15,9 +15,11 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from optuna_joblib_sweeper.paths import absolute_uri
+from optuna_joblib_sweeper.secrets import masked
 from perceptune.backends.specs import NAMES
 from perceptune.data.sources import DataSpec
-from perceptune.errors import UserError
+from perceptune.errors import UserError, shorten
 from perceptune.nn.activations import ACTIVATIONS
 from perceptune.nn.checks import RangeError
 from perceptune.nn.initializers import INITIALIZERS
@@ -25,12 +27,14 @@ from perceptune.nn.network import NetworkSpec
 from perceptune.nn.optimizers import OPTIMIZERS
 from perceptune.nn.recipe import Recipe
 from perceptune.nn.schedules import SCHEDULES, Schedule, WarmUp
+from perceptune.overrides.spelling import nearest, or_list
 
 T = TypeVar("T")
 
 # libyaml's writer where available: in short trials the slow one takes a noticeable time.
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _MOST_THREADS = 1024
+_ADDRESSES = "such as sqlite:///mlruns/mlflow.db or http://127.0.0.1:5000"
 
 FORMER = ("augment", "reported")  # settings of the version before, ignored for one version
 
@@ -42,6 +46,20 @@ OBJECTIVES = (
     "model/parameters",
     "fit_seconds",
 )
+
+
+class _UnknownError(Exception):
+    """A key that does not exist; its arguments are the key, and what is allowed in its place."""
+
+
+# The values of keys that take one of a few; those of groups are in conf/.
+CHOICES = {
+    "model.activation": tuple(ACTIVATIONS),
+    "model.init": tuple(INITIALIZERS),
+    "objective": OBJECTIVES,
+    "tracking.figures": ("all", "best", "none"),
+    "tracking.enabled": ("true", "false"),
+}
 
 
 @dataclass(frozen=True)
@@ -81,7 +99,10 @@ class Tracking:
     parent: str | None
 
     def __post_init__(self) -> None:
-        _check_choice("figures", self.figures, ("all", "best", "none"))
+        _check_choice("figures", self.figures, CHOICES["tracking.figures"])
+        if self.enabled and "://" not in self.uri and self.uri != "databricks":
+            raise RangeError("uri", f"the address of a store, {_ADDRESSES}", repr(self.uri))
+        object.__setattr__(self, "uri", absolute_uri(self.uri))  # frozen
 
 
 @dataclass(frozen=True)
@@ -125,6 +146,12 @@ class Config:
         """The names of the metrics that a sweep optimizes, one or more."""
         return tuple(self.objective if isinstance(self.objective, list) else [self.objective])
 
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """`settings` as files keep them: without the password of the store."""
+        tracking = dict(self.settings["tracking"])
+        return {**self.settings, "tracking": {**tracking, "uri": masked(str(tracking["uri"]))}}
+
     def changed(self, **settings: Any) -> "Config":
         """Parse a copy of the configuration with other settings, by dotted key.
 
@@ -147,6 +174,17 @@ def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
         UserError: a key that does not exist, or a value of a wrong type or out of range.
     """
     settings = _plain(composed)
+    try:
+        return _parse(settings)
+    except _UnknownError as unknown:
+        key, allowed = unknown.args
+        others = [name for name in flatten(settings) if not f"{name}.".startswith(f"{key}.")]
+        meant = nearest(key, others)
+        remedy = f"did you mean {or_list(meant)}?" if meant else f"allowed here: {allowed}"
+        raise UserError(f"{key} does not exist; {remedy}") from None
+
+
+def _parse(settings: dict[str, Any]) -> Config:
     _drop_former(settings)
     groups = ("data", "model", "optimizer", "schedule", "train", "tracking")
     _refuse_unknown(settings, [*groups, *_settings_of(Config)])
@@ -156,7 +194,7 @@ def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
         Config,
         settings,
         given={
-            "data": _build(DataSpec, data, "data.", strict=True),
+            "data": _build(DataSpec, {"pixel_max": None, **data}, "data.", strict=True),
             "network": _network(model),
             "recipe": _recipe(optimizer, schedule, train, [*policy]),
             "policy": _build(Policy, policy, "train."),
@@ -217,7 +255,8 @@ def _drop_former(settings: dict[str, Any]) -> None:
 def _group(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
     group = settings.get(name)
     if not isinstance(group, dict):
-        raise UserError(f"{name} must be a group of settings, got {group!r}; see conf/{name}")
+        got = shorten(repr(group))
+        raise UserError(f"{name} must be a group of settings, got {got}; see conf/{name}")
     return dict(group)
 
 
@@ -269,7 +308,10 @@ def _recipe(
 def _choose(table: Mapping[str, type[T]], key: str, name: Any) -> type[T]:
     """The class that `table` has under `name`."""
     if not isinstance(name, str) or name not in table:
-        raise UserError(f"{key} must be one of {', '.join(table)}, got {name!r}")
+        meant = nearest(name, table) if isinstance(name, str) else []
+        remedy = f"; did you mean {or_list(meant)}?" if meant else ""
+        got = shorten(repr(name))
+        raise UserError(f"{key} must be one of {', '.join(table)}, got {got}{remedy}")
     return table[name]
 
 
@@ -300,17 +342,26 @@ def _build(
     for name, hint in hints.items():
         key = keys.get(name, f"{prefix}{name}")
         if name not in settings:
-            raise UserError(f"{key} is missing; see conf/")
+            raise UserError(f"{key} is missing; set it, or leave out ~{key}")
         try:
-            schema[name] = settings[name]
+            OmegaConf.update(schema, name, settings[name], merge=False)
         except OmegaConfBaseException:
-            raise UserError(f"{key} must be {_WORDS[hint]}, got {settings[name]!r}") from None
+            raise UserError(
+                f"{key} must be {_WORDS[hint]}, {_given(key, settings[name], hint)}"
+            ) from None
     values: Any = OmegaConf.to_container(schema)
     try:
         return kind(**given, **values)
     except RangeError as error:
         key = keys.get(error.field, f"{prefix}{error.field}")
         raise UserError(f"{key} must be {error.rule}, got {error.value}") from error
+
+
+def _given(key: str, value: Any, hint: Any) -> str:
+    """The value of a wrong type, and the list that was meant by a single one."""
+    got = f"got {shorten(repr(value))}"
+    lacks_brackets = hint in (list[int], list[str]) and isinstance(value, int | str)
+    return f"{got}; write {key}=[{shorten(str(value))}]" if lacks_brackets else got
 
 
 @cache
@@ -348,8 +399,7 @@ def _refuse_unknown(
 ) -> None:
     for key in settings:
         if key not in known:
-            allowed = ", ".join(known) or "none"
-            raise UserError(f"{prefix}{key} does not exist; allowed here: {allowed}")
+            raise _UnknownError(f"{prefix}{key}", ", ".join(known) or "none")
 
 
 def _check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:

@@ -6,17 +6,18 @@ store is run.
 
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import NoneType
+from typing import Any
 
 import numpy as np
 
+from perceptune.data.files import regular_file
 from perceptune.errors import UserError
 from perceptune.nn.checkpoint import SavedNetwork, load_network
 from perceptune.nn.checks import NotFiniteError
 from perceptune.nn.layout import Array
-
-_METADATA = {"shape", "classes", "pixel_max"}
 
 
 def load(name: str, store: str) -> SavedNetwork:
@@ -26,8 +27,10 @@ def load(name: str, store: str) -> SavedNetwork:
         UserError: there is no such network, or its file is damaged.
     """
     try:
-        if name.endswith(".npz"):
-            return _checked(load_network(Path(name).expanduser()), name)
+        path = Path(name).expanduser()
+        if name.endswith(".npz") or path.is_file():
+            regular_file(path, remedy="expected a network's file, such as a run's weights/best.npz")
+            return _checked(load_network(path), name)
         from perceptune.tracking.registry import fetch_weights
 
         with tempfile.TemporaryDirectory() as scratch:
@@ -79,19 +82,30 @@ def refuse_mixture(networks: Sequence[SavedNetwork], names: Sequence[str]) -> No
 
 def _checked(saved: SavedNetwork, name: str) -> SavedNetwork:
     """Refuse a file whose metadata do not fit its weights: it may come from anywhere."""
-    metadata, widths = saved.metadata, saved.network.widths
     try:
-        fits = (
-            metadata.keys() >= _METADATA
-            and len(metadata["shape"]) == 2
-            and math.prod(metadata["shape"]) == widths[0]
-            and len(metadata["classes"]) == widths[-1]
-            and all(isinstance(name, str) for name in metadata["classes"])
-            and 0 < metadata["pixel_max"] <= 255
-            and isinstance(metadata.get("data", {}), dict)
-        )
-    except TypeError:
+        fits = all(_facts(saved.metadata, saved.network.widths))
+    except (KeyError, TypeError, AttributeError):
         fits = False
     if not fits:
         raise UserError(f"{name} lacks the shape and classes of its images, or is damaged")
     return saved
+
+
+def _facts(metadata: dict[str, Any], widths: Sequence[int]) -> Iterator[bool]:
+    """What must be true of the metadata of a network with these widths."""
+    shape, classes, white = (metadata[key] for key in ("shape", "classes", "pixel_max"))
+    yield len(shape) == 2 and all(type(side) is int and side > 0 for side in shape)
+    yield math.prod(shape) == widths[0]
+    yield type(classes) is list and len(classes) == widths[-1]
+    yield all(type(name) is str for name in classes)
+    yield type(white) is int and 0 < white <= 65_535
+    columns = metadata.get("columns")
+    yield columns is None or (len(columns) == widths[0] and all(type(c) is str for c in columns))
+    accuracy, data = metadata.get("val/accuracy"), metadata.get("data", {})
+    yield accuracy is None or 0 <= accuracy <= 1
+    yield all(type(data.get(key, "")) in (str, NoneType) for key in _TEXTS)
+    yield str(data.get("name") or "_").isidentifier()
+    yield type(data.get("split_seed", 0)) is int and data.get("split_seed", 0) >= 0
+
+
+_TEXTS = ("name", "digest", "path", "dir", "origin")

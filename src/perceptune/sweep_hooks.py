@@ -69,14 +69,16 @@ def _evaluate(result: SweepResult, trial: TrialResult, scratch: Path, several: b
     """Evaluate one trial; record scores, figures and model on the study's run."""
     composed = OmegaConf.load(trial.folder / "config.yaml")
     assert isinstance(composed, DictConfig)
+    if result.tracking_uri is not None:  # the file may have it without a password
+        composed.tracking.uri = result.tracking_uri
     config = parse(composed)
-    weights = _weights_of(trial, config, BEST, scratch)
+    weights = _weights_of(trial, result.tracking_uri, BEST, scratch)
     saved = load_network(weights)
     data, parts, _ = prepare(config)
     predictions = Predictions.by(saved.network, saved.theta, data, "test", parts.test)
     scores = predictions.metrics("test")
     if config.repeats > 1:
-        scores |= _evaluate_seeds(trial, config, data, parts)
+        scores |= _evaluate_seeds(result, trial, config, data, parts)
     else:
         print(f"{_READ_ONCE} {trial.number}: accuracy {scores['test/accuracy']:.4f}")
     if result.run_id is None or result.tracking_uri is None:
@@ -94,7 +96,7 @@ def _evaluate(result: SweepResult, trial: TrialResult, scratch: Path, several: b
 
 
 def _evaluate_seeds(
-    trial: TrialResult, config: Config, data: Dataset, parts: Split
+    result: SweepResult, trial: TrialResult, config: Config, data: Dataset, parts: Split
 ) -> dict[str, float]:
     """Test accuracy of the networks of a trial's seeds: prints and returns its spread."""
     seeds = seeds_of(config)
@@ -102,7 +104,7 @@ def _evaluate_seeds(
     for seed in seeds:
         with tempfile.TemporaryDirectory() as scratch:
             artifact = f"{weights_folder(seed)}/best.npz"
-            saved = load_network(_weights_of(trial, config, artifact, Path(scratch)))
+            saved = load_network(_weights_of(trial, result.tracking_uri, artifact, Path(scratch)))
         predictions = Predictions.by(saved.network, saved.theta, data, "test", parts.test)
         accuracies.append(predictions.scores().accuracy)
     spread = Spread.of(accuracies)
@@ -117,11 +119,11 @@ def _registration(config: Config, saved: SavedNetwork, data: Dataset) -> Registr
     return Registration(config.register, accuracy, data.digest, promote=True)
 
 
-def _weights_of(trial: TrialResult, config: Config, artifact: str, scratch: Path) -> Path:
+def _weights_of(trial: TrialResult, uri: str | None, artifact: str, scratch: Path) -> Path:
     """The file `artifact` of a trial: of its run, or without a store in its folder."""
-    if trial.run_id is None:
+    if trial.run_id is None or uri is None:
         return trial.folder / artifact
-    return fetch_weights(config.tracking.uri, trial.run_id, scratch, artifact)
+    return fetch_weights(uri, trial.run_id, scratch, artifact)
 
 
 _READ_ONCE = "The test set, read once, for trial"

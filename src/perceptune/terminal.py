@@ -1,12 +1,20 @@
-"""The terminal: command lines, progress of a training, summaries, tables."""
+"""The terminal: command lines, standard streams, progress of a training, summaries, tables."""
 
+import errno
+import io
+import os
+import re
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from perceptune.errors import UserError
+from optuna_joblib_sweeper.secrets import masked
+from perceptune.errors import UserError, shorten
+from perceptune.overrides.spelling import nearest
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,6 +22,7 @@ if TYPE_CHECKING:
     from perceptune.nn.fit import Epoch
     from perceptune.runs.run import Result
 
+_MOST = 200  # characters of a message, which repeats what was typed
 _WIDE = 200  # columns where there is no terminal to fit
 
 
@@ -26,8 +35,99 @@ class Parser(ArgumentParser):
         Raises:
             UserError: always.
         """
-        usage = " ".join(self.format_usage().split())
-        raise UserError(f"{message}; {usage}")
+        unknown = re.search(r"unrecognized arguments: (-\S*)", message)
+        raise UserError(
+            self._unknown(unknown[1]) if unknown else f"{message[:200]}; {self._usage()}"
+        )
+
+    def _unknown(self, option: str) -> str:
+        """What is said of an option that does not exist."""
+        name, _, value = option.lstrip("-").partition("=")
+        if meant := nearest(name, re.findall(r"--([\w-]+)", self.format_help())):
+            return f"no option {shorten(option)}; did you mean --{meant[0]}?"
+        if "OVERRIDE" in self.format_usage():
+            return f"an override has no dashes: {shorten(name)}={shorten(value) or 'VALUE'}"
+        return f"no option {shorten(option)}; {self._usage()}"
+
+    def _usage(self) -> str:
+        return " ".join(self.format_usage().split())
+
+
+class Output(io.TextIOWrapper):
+    """A standard stream that never ends the work.
+
+    A character that its encoding lacks is replaced; what cannot be written at all is dropped.
+
+    Attributes:
+        failure: the reason why text was dropped, unless its reader went away, as `head` does.
+    """
+
+    failure: OSError | None = None
+
+    def write(self, text: str) -> int:
+        """Write, or drop, the text; returns its length."""
+        try:
+            return super().write(text)
+        except OSError as error:
+            self._drop(error)
+            return len(text)
+
+    def flush(self) -> None:
+        """Write, or drop, what is buffered."""
+        try:
+            super().flush()
+        except OSError as error:
+            self._drop(error)
+
+    def _drop(self, error: OSError) -> None:
+        if error.errno != errno.EPIPE:
+            self.failure = error
+        with Path(os.devnull).open("wb") as null:
+            os.dup2(null.fileno(), self.fileno())
+        super().flush()
+
+
+def keep_output() -> None:
+    """Make the standard streams of this process `Output`s; where they are replaced, do nothing.
+
+    A stream that is closed is opened first: a file would take its number, and be printed into.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name)
+        if stream is not getattr(sys, f"__{name}__"):
+            continue
+        if stream is None:
+            stream = os.fdopen(number, "w", encoding="utf-8", closefd=False)
+            setattr(sys, f"__{name}__", stream)  # kept, since it closes its buffer at its end
+        at_once = stream.line_buffering
+        output = Output(stream.buffer, stream.encoding, errors="replace", line_buffering=at_once)
+        setattr(sys, name, output)
+
+
+def refuse_lost_output() -> None:
+    """Refuse to end as if all had been printed.
+
+    Raises:
+        UserError: text was dropped, because of a full disk for example.
+    """
+    sys.stdout.flush()
+    failure = getattr(sys.stdout, "failure", None)
+    if failure is not None:
+        raise UserError(f"cannot write to standard output: {failure.strerror}")
+
+
+def how_to_install(*packages: str) -> str:
+    """The command that installs packages for this Python, by the tool that made its environment.
+
+    Plain uv would fetch a PyTorch with CUDA, of gigabytes.
+    """
+    if find_spec("pip") and "UV" not in os.environ:
+        return f"{sys.executable} -m pip install {' '.join(packages)}"
+    small = ["--torch-backend=cpu"] if "torch" in packages else []
+    return " ".join(["uv pip install --python", sys.executable, *small, *packages])
 
 
 @contextmanager
@@ -82,13 +182,13 @@ def summary(result: "Result") -> str:
     if run.id is None:
         rows.append(("files", run.store))
     else:
-        rows += [("run", f"{run.id}  {result.name}"), ("store", run.store)]
+        rows += [("run", f"{run.id}  {result.name}"), ("store", masked(run.store))]
         rows += [("model", run.registered)] if run.registered else []
         rows.append(("look at it", "perceptune ui"))
     return "\n".join(f"{label:>12}  {value}" for label, value in rows)
 
 
-def one_line(name: str, metrics: Mapping[str, float], run_id: str | None) -> str:
+def job_line(name: str, metrics: Mapping[str, float], run_id: str | None) -> str:
     """The line that is printed after one job of several."""
     parts = [
         f"{part} {metrics[f'{part}/accuracy']:.4f}"

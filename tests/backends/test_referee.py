@@ -13,6 +13,7 @@ from perceptune import cli
 from perceptune.backends import specs
 from perceptune.backends.referee import Comparison, compare
 from perceptune.errors import UserError
+from perceptune.terminal import how_to_install
 from support import configure, run, runs_in, working_in
 
 SETTINGS = ("model.hidden=[16]", "train.epochs=2")
@@ -44,7 +45,9 @@ def test_a_backend_that_fails_or_is_missing_stops_no_other(
     backends = compared[1].backends
     assert len(backends["numpy"].results) == len(backends["sklearn"].results) == 2
     assert backends["torch"].reason == "seed 0: ImportError: this torch is broken"
-    assert backends["jax"].reason == "jax and optax not installed; pip install jax optax"
+    assert backends["jax"].reason == (
+        f"jax and optax not installed; {how_to_install('jax', 'optax')}"
+    )
 
 
 def test_each_backend_and_seed_is_a_child_with_the_names_of_a_training(

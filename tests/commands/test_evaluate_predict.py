@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from figures.pixels import is_drawn
-from perceptune import cli
+from perceptune import cli, networks
+from perceptune.errors import UserError
 from perceptune.nn.checkpoint import load_network, save_network
 from support import digits, run, runs_in
 
@@ -106,6 +107,54 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert (sorted(folder.rglob("*")), len(runs_in(folder))) == before
 
 
+@pytest.mark.parametrize(
+    "notes",
+    [
+        *({name: None} for name in ("shape", "classes", "pixel_max", "data")),
+        *({name: "8"} for name in ("shape", "classes", "pixel_max", "data", "columns")),
+        {"shape": [-8, -8]},
+        {"shape": [8.0, 8.0]},
+        {"shape": [8, 8, 1]},
+        {"shape": [4, 8]},
+        {"classes": list("012345678")},
+        {"classes": list(range(10))},
+        {"pixel_max": True},
+        {"pixel_max": 0},
+        {"pixel_max": 1e300},
+        {"columns": ["a"]},
+        {"val/accuracy": "high"},
+        {"val/accuracy": float("nan")},
+        {"data": {"name": 5}},
+        {"data": {"name": "digits data.dir=/"}},
+        {"data": {"split_seed": "0"}},
+        {"data": {"path": ["a.csv"]}},
+    ],
+    ids=str,
+)
+def test_metadata_that_do_not_fit_the_weights_are_refused(
+    home: tuple[Path, Any], tmp_path: Path, notes: dict[str, Any]
+) -> None:
+    saved = load_network(home[0] / "net.npz")
+    path = tmp_path / "other.npz"
+    save_network(path, saved.network, saved.theta, saved.metadata | notes)
+    with pytest.raises(UserError, match=r"other\.npz lacks the shape and classes .* or is damaged"):
+        networks.load(str(path), "")
+
+
+def test_a_network_whose_predictions_are_not_finite_is_refused(
+    home: tuple[Path, Any], call: Any
+) -> None:
+    saved = load_network(home[0] / "net.npz")
+    huge = np.full_like(saved.theta, 3e38)
+    save_network(home[0] / "huge.npz", saved.network, huge, saved.metadata)
+    np.save(home[0] / "good.npy", np.full((1, 64), 16, np.uint8))
+    for arguments in (["evaluate", "huge.npz"], ["predict", "huge.npz", "good.npy"]):
+        out, err, code = call(*arguments)
+        assert (out, code) == ("", 1)
+        assert len(err.splitlines()) == 1
+        assert "predictions are not finite" in err
+
+
 def test_a_table_becomes_a_submission(home: tuple[Path, Any], call: Any) -> None:
     data = digits()
     rows = "".join(",".join(map(str, row)) + "\n" for row in data.images[:200])
@@ -135,6 +184,112 @@ def test_pictures_are_named_and_probabilities_sum_to_one(home: tuple[Path, Any],
     np.testing.assert_allclose(sums, 1, atol=1e-5)  # six decimals each
     hits = [row["Label"] == str(label) for row, label in zip(table, data.labels, strict=False)]
     assert np.mean(hits) >= 0.8
+
+
+# Tables: the network's own, and others.
+
+
+@pytest.fixture(scope="module")
+def tables(home: tuple[Path, Any]) -> Path:
+    """Three tables of digits, of which a.csv, from 0 to 255, has trained the network csv.npz."""
+    folder, _ = home
+    data = digits()
+    grey = np.round(data.images * (255 / 16)).astype(int)
+    table(folder / "a.csv", data.labels[:900], grey[:900])
+    table(folder / "b.csv", data.labels[900:1700], grey[900:1700])
+    table(folder / "c.csv", data.labels[900:1700], data.images[900:1700])
+    table(folder / "dark.csv", data.labels[900:1700], grey[900:1700] // 3)
+    table(folder / "black.csv", data.labels[900:1700], grey[900:1700] // 20)
+    run(folder, "data=csv", f"data.path={folder}/a.csv", "tracking.figures=none", "train.epochs=40")
+    record = runs_in(folder)[-1]
+    weights = folder / "mlruns" / "artifacts" / record.info.run_id / "artifacts/weights/best.npz"
+    (folder / "csv.npz").write_bytes(weights.read_bytes())
+    return folder
+
+
+def table(path: Path, labels: Any, images: Any) -> None:
+    names = ["label", *(f"pixel{n}" for n in range(images.shape[1]))]
+    rows = np.column_stack([labels, images])[:, np.argsort(names)]
+    lines = [",".join(sorted(names)), *(",".join(map(str, row)) for row in rows)]
+    path.write_text("\n".join(lines))
+
+
+def accuracy(out: str) -> float:
+    [line] = [line for line in out.splitlines() if "accuracy" in line]
+    return float(line.split()[1].rstrip(","))
+
+
+def test_only_the_networks_own_data_is_split(tables: Path, call: Any) -> None:
+    own, err, code = call("evaluate", "csv.npz", "tracking.enabled=false")
+    assert (err, code) == ("", 0)
+    assert "of 180 correct" in own
+    (tables / "a_again.csv").write_bytes((tables / "a.csv").read_bytes())
+    again, *_ = call("evaluate", "csv.npz", "data.path=a_again.csv", "tracking.enabled=false")
+    assert again == own
+    other, *_ = call("evaluate", "csv.npz", "data=csv", "data.path=b.csv", "tracking.enabled=false")
+    assert "of 800 correct" in other
+    assert accuracy(other) > 0.9
+    few = (tables / "b.csv").read_text().splitlines()
+    labels = [line.split(",")[0] for line in few]  # `label` comes before `pixel`
+    few = [line for line, label in zip(few, labels, strict=True) if label in "label3210"]
+    (tables / "few.csv").write_text("\n".join(few))
+    out, *_ = call("evaluate", "csv.npz", "data.path=few.csv", "tracking.enabled=false")
+    assert f"of {len(few) - 1} correct" in out
+    assert accuracy(out) > 0.9
+
+
+def test_other_ranges_are_scaled_or_asked_for(tables: Path, call: Any) -> None:
+    command = ("evaluate", "csv.npz", "data=csv", "tracking.enabled=false")
+    bright, *_ = call(*command, "data.path=b.csv")
+    dark, *_ = call(*command, "data.path=dark.csv")
+    assert "scaled" not in dark
+    assert accuracy(dark) < accuracy(bright)
+    out, err, code = call(*command, "data.path=c.csv")
+    assert code == 1
+    assert "has pixels up to 16, csv.npz was trained on 0 to 255; set data.pixel_max=16" in err
+    out, err, code = call(*command, "data.path=c.csv", "data.pixel_max=16")
+    assert code == 0, err
+    assert "pixels from 0 to 16 are scaled to csv.npz's 0 to 255" in out
+    assert accuracy(out) == pytest.approx(accuracy(bright), abs=0.01)
+    out, err, code = call(*command, "data.path=black.csv", "data.pixel_max=255")
+    assert code == 0, err
+    assert "scaled" not in out
+    wider, err, code = call("evaluate", "net.npz", *command[2:], "data.path=b.csv")
+    assert code == 0, err
+    assert "pixels from 0 to 255 are scaled to net.npz's 0 to 16" in wider
+    assert accuracy(wider) > 0.9
+
+
+def test_own_data_that_has_changed_is_refused_unless_named(tables: Path, call: Any) -> None:
+    whole = (tables / "a.csv").read_text()
+    (tables / "a.csv").write_text(whole + "\n" + whole.splitlines()[1])
+    _, err, code = call("evaluate", "csv.npz", "tracking.enabled=false")
+    named, *_ = call("evaluate", "csv.npz", "data=csv", "data.path=a.csv", "tracking.enabled=false")
+    (tables / "a.csv").write_text(whole)
+    assert code == 1
+    assert len(err.splitlines()) == 1
+    assert "has changed since csv.npz was trained on it" in err
+    assert "of 901 correct" in named
+
+
+def test_predict_asks_for_the_range_and_reads_columns_by_name(tables: Path, call: Any) -> None:
+    data = digits()
+    rows = (tables / "b.csv").read_text().splitlines()
+    (tables / "test.csv").write_text("\n".join(line.partition(",")[2] for line in rows))
+    out, err, code = call("predict", "csv.npz", "test.csv")
+    assert code == 0, err
+    labels = [row["Label"] for row in csv.DictReader(out.splitlines())]
+    assert np.mean(labels == data.labels[900:1700].astype(str)) > 0.9
+    for images, words in (
+        (data.images, "not from 0 to 16; multiply them by 255/16"),
+        (data.images / 16, "not from 0 to 1; multiply them by 255"),
+        (data.images * 4000.0, "must be from 0 to 255, got 0 to 64000"),
+        (data.images - 1.0, "must be from 0 to 255, got -1 to 15"),
+    ):
+        np.save(tables / "test.npy", images)
+        _, err, code = call("predict", "csv.npz", "test.npy")
+        assert code == 1
+        assert words in err
 
 
 def _digits_as_pictures(folder: Path, count: int) -> Any:

@@ -157,7 +157,7 @@ def test_several_studies_are_compared_on_one_page(
         (["--store", "sqlite:///mlruns/optuna.journal"], "cannot be used"),
         (["--store", "nosuch://store"], "cannot be used"),
         (["digits", "--store", "sqlite:///none.db"], "no store"),
-        (["--fast"], "unrecognized arguments"),
+        (["--fast"], "no option --fast"),
         (["large"], "large"),
         (["digits", "--output", "mlruns/optuna.journal"], "is a file"),
         (["digits", "--output", "."], "which no report made"),

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from optuna_joblib_sweeper.processes import identity
 from optuna_joblib_sweeper.testing import wait_until
 from perceptune import cli
 from support import COMMAND, run, runs_in
@@ -30,7 +32,7 @@ QUIET = [
         (["--host", "0.0.0.0"], "add --public"),
         (["--port", "0"], "--port must be from 1"),
         (["--port", "many"], "invalid int value"),
-        (["--fast"], "unrecognized arguments"),
+        (["--fast"], "no option --fast"),
     ],
 )
 def test_the_ui_refuses_in_one_line(
@@ -98,6 +100,40 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _served(folder: Path, port: int, *words: str) -> "subprocess.Popen[str]":
+    """The real command, when it has printed an address."""
+    command = [*COMMAND, "ui", "--port", str(port), *words]
+    started = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
+    assert started.stdout is not None
+    assert "open it" in started.stdout.readline()
+    return started
+
+
+def test_the_servers_are_few_and_end_with_a_killed_command(shown: tuple[Path, str]) -> None:
+    folder, address = shown
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    started = _served(folder, port)
+    below = psutil.Process(started.pid).children(recursive=True)
+    assert len(below) == 2
+    started.kill()
+    started.communicate()
+    wait_until(lambda: not any(identity(server.pid)["process_start"] for server in below), 60)
+    assert _listens(int(address.split(":")[2].partition("/")[0]))  # another's stay
+
+
+def test_the_address_of_a_server_is_printed(
+    shown: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = shown[1].partition("/#")[0]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    printed = subprocess.run(
+        [*COMMAND, "ui"], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
+    assert printed.split()[-1] == shown[1]
 
 
 @pytest.fixture

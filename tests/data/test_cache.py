@@ -215,7 +215,7 @@ from perceptune.data.sources import DataSpec, load
 
 decoded = []
 decode = archive._decode
-archive._decode = lambda path: decoded.append(path) or decode(path)
+archive._decode = lambda path, white: decoded.append(path) or decode(path, white)
 print("ready", flush=True)
 sys.stdin.readline()
 dataset = load(DataSpec("npz", 0.1, 0, False, None, sys.argv[1]))

@@ -110,7 +110,11 @@ def test_kaggles_table_is_read_with_and_without_header(tmp_path: Path, header: b
         ("a.csv", b"1,2,3,4\n1,2,3\n", "line 2: 3 columns, expected 4"),
         ("a.csv", b"a,b,c,d\n1,2,3,4\n300,2,3,4\n", "line 3, column 1: pixel '300'"),
         ("a.csv", b"1,2,3,1.5\n", "line 1, column 4: pixel '1.5'"),
-        ("a.csv", b"1,2,3,17\n", "pixels must be from 0 to 16, got 17"),
+        (
+            "a.csv",
+            b"1,2,3,17\n",
+            "line 1, column 4: pixel '17', expected a whole number from 0 to 16",
+        ),
         ("a.csv", b"1,2,3,-1\n", "pixel '-1'"),
         ("a.csv", b"label,1,2,3,4\n5,1,2,3,4\n", "column 'label'"),
         ("a.npy", b"hello", "is not an array"),
@@ -143,10 +147,11 @@ def test_arrays_that_are_no_images_are_refused(tmp_path: Path, array: np.ndarray
         read(tmp_path / "a.npy", (2, 2), 16)
 
 
-def test_one_image_is_enough_and_fractions_are_rounded(tmp_path: Path) -> None:
+def test_one_image_is_enough_and_fractions_are_kept(tmp_path: Path) -> None:
     for array in (np.array([1, 2.6, 3.4, 16]), np.array([[1, 2.6], [3.4, 16]])):
         np.save(tmp_path / "a.npy", array)
-        np.testing.assert_array_equal(read(tmp_path / "a.npy", (2, 2), 16).images, [[1, 3, 3, 16]])
+        found = read(tmp_path / "a.npy", (2, 2), 16).images
+        np.testing.assert_array_equal(found, np.float32([[1, 2.6, 3.4, 16]]))
 
 
 def test_a_pickle_in_an_array_is_not_loaded(tmp_path: Path) -> None:

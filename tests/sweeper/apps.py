@@ -12,12 +12,15 @@ import psutil
 from hydra import version
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from optuna_joblib_sweeper import processes
+from versions import VERSION_BASE
 
+Plugins.instance()  # whose configs a fixture of Hydra's would else drop after each test
 FOREIGN_APP = Path(__file__).parents[2] / "examples" / "foreign_app" / "app.py"
 
 APP = '''
@@ -79,16 +82,19 @@ class App:
     def __init__(self, folder: Path, source: str = APP, config: str = CONFIG) -> None:
         self.folder = folder
         (folder / "conf").mkdir(parents=True)
+        if not VERSION_BASE:
+            source = source.replace("version_base=None, ", "")
         (folder / "app.py").write_text(source)
         (folder / "conf" / "config.yaml").write_text(config)
 
     def command(self, *overrides: str) -> list[str]:
-        return [sys.executable, "app.py", "--multirun", *overrides]
+        return [sys.executable, str(self.folder / "app.py"), "--multirun", *overrides]
 
-    def run(self, *overrides: str, ok: bool = True) -> "subprocess.CompletedProcess[str]":
-        done = subprocess.run(
-            self.command(*overrides), cwd=self.folder, capture_output=True, text=True, timeout=300
-        )
+    def run(
+        self, *overrides: str, ok: bool = True, cwd: Path | None = None
+    ) -> "subprocess.CompletedProcess[str]":
+        command, where = self.command(*overrides), cwd or self.folder
+        done = subprocess.run(command, cwd=where, capture_output=True, text=True, timeout=300)
         if ok:
             assert done.returncode == 0, done.stdout + done.stderr
         return done
@@ -156,14 +162,15 @@ class Sweeps:
     def __call__(self, task: Callable[[Any], Any], *overrides: str) -> Any:
         """Run the sweep; returns what `optimization_results.yaml` holds."""
         GlobalHydra.instance().clear()
-        version.setbase(None)  # as `hydra.main(version_base=None)`
+        for base in VERSION_BASE.values():  # as `hydra.main` does
+            version.setbase(base)
         hydra = Hydra.create_main_hydra_file_or_module(
             str(self.folder / "app.py"), None, "conf", "app"
         )
         results = self.folder / "sweep" / "optimization_results.yaml"
         results.unlink(missing_ok=True)
         try:
-            hydra.multirun("config", task, [*overrides, "hydra.sweep.dir=sweep"])
+            hydra.multirun("config", task, ["hydra.sweep.dir=sweep", *overrides])
         finally:
             GlobalHydra.instance().clear()
         return OmegaConf.to_container(OmegaConf.load(results)) if results.exists() else None

@@ -1,7 +1,10 @@
 """Journals and what else a storage may name: nothing of a user's is lost, each fault has a line."""
 
+import json
 import os
+import random
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,7 @@ import optuna
 import pytest
 from apps import Sweeps
 
-from optuna_joblib_sweeper import load_study
+from optuna_joblib_sweeper import current_trial, load_study
 from optuna_joblib_sweeper._journal import drop_torn_end, open_journal
 from optuna_joblib_sweeper.errors import SweepError
 
@@ -167,3 +170,85 @@ def test_damage_before_the_end_is_refused_with_its_line(
     assert reason in message
     with pytest.raises(SweepError, match=f"line {number}: "):
         load_study(str(journal), "test")
+
+
+JUNK: list[Any] = [None, True, -1, 10**6, 1.5, float("nan"), "", "x", [], [1], {}, {"x": 1}]
+
+
+def damage(lines: list[bytes], rng: random.Random) -> bytes:
+    """The lines with one accident: cut, flipped, doubled, lost, swapped or of wrong types."""
+    lines, at, other = list(lines), rng.randrange(len(lines)), rng.randrange(len(lines))
+    kind = rng.randrange(6)
+    if kind == 0:
+        return b"".join(lines)[: rng.randrange(1, sum(map(len, lines)))]
+    if kind == 1:
+        text = bytearray(b"".join(lines))
+        text[rng.randrange(len(text))] ^= 1 << rng.randrange(8)
+        return bytes(text)
+    if kind == 2:
+        lines.insert(at, lines[other])
+    elif kind == 3:
+        del lines[at]
+    elif kind == 4:
+        lines[at], lines[other] = lines[other], lines[at]
+    else:
+        lines[at] = json.dumps(changed(json.loads(lines[at]), rng)).encode() + b"\n"
+    return b"".join(lines)
+
+
+def changed(record: Any, rng: random.Random) -> Any:
+    """A record with one of its values, at any depth, replaced by junk."""
+    if not isinstance(record, dict | list) or not record or rng.random() < 0.2:
+        return rng.choice(JUNK)
+    keys = list(record) if isinstance(record, dict) else list(range(len(record)))
+    key = rng.choice(keys)
+    record[key] = changed(record[key], rng)
+    return record
+
+
+@pytest.mark.slow
+def test_damage_of_any_kind_is_refused_in_a_line_or_does_no_harm(sweep: Sweeps) -> None:
+    def noisy(config: Any) -> Any:
+        current_trial().report(config.x, 0)
+        return 1 / (config.x - 2)
+
+    arguments = ("x=range(5)", "hydra.sweeper.confirm.top=1", "hydra.sweeper.confirm.seeds=2")
+    sweep(noisy, *arguments)
+    journal = sweep.folder / "optuna.journal"
+    lines, rng = journal.read_bytes().splitlines(keepends=True), random.Random(0)
+    refusals: list[str] = []
+    for _ in range(150):
+        damaged = damage(lines, rng)
+        journal.write_bytes(damaged)
+        reading = read(journal)
+        assert journal.read_bytes() == damaged
+        starting = start(sweep, noisy, *arguments)
+        kept = [copy.read_bytes() for copy in sweep.folder.glob("*.damaged-*")]
+        assert damaged in kept or journal.read_bytes().startswith(damaged)
+        refusals += [reading, starting]
+        for copy in sweep.folder.glob("*.damaged-*"):
+            copy.unlink()
+    assert 50 < refusals.count("") < 250
+    long = [text for text in refusals if len(text.splitlines()) > 1]
+    assert all("was built with another space or config" in text for text in long)
+
+
+def read(journal: Path) -> str:
+    """The refusal of `load_study`; empty if it reads a study whose results can be used."""
+    try:
+        result = load_study(str(journal), "test")
+        assert len(result.winners) <= 1
+        assert len(result.standing()) == len(result.ranked())
+        result.importances()
+    except SweepError as refusal:
+        return str(refusal)
+    return ""
+
+
+def start(sweep: Sweeps, task: Callable[[Any], Any], *arguments: str) -> str:
+    """The refusal of a start; empty if it ran to its end."""
+    try:
+        sweep(task, *arguments)
+    except SweepError as refusal:
+        return str(refusal)
+    return ""

@@ -1,10 +1,12 @@
 """The kill matrix: real signals on real processes, then trials and runs are counted."""
 
 import os
+import resource
 import signal
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import faults
@@ -179,6 +181,37 @@ def test_a_second_driver_on_the_same_journal_is_refused(app: App, started: Start
     assert second.returncode == 1
     assert "is in use by another sweep" in second.stderr
     assert "Traceback" not in second.stderr
+
+
+def test_a_full_disk_ends_a_study_in_a_line_and_it_resumes_once_there_is_space(app: App) -> None:
+    app.run("hydra.sweeper.n_trials=3")
+    before = app.study().trials
+    size = (app.folder / "optuna.journal").stat().st_size
+    room = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (size + 3000, resource.RLIM_INFINITY))
+    command = app.command("hydra.sweeper.n_trials=8")
+    full = subprocess.run(
+        command, cwd=app.folder, preexec_fn=room, capture_output=True, text=True, check=False
+    )
+    assert full.returncode == 1, full.stdout + full.stderr
+    assert f"no space is left in {app.folder}; make space and run the same" in full.stderr
+    assert "Traceback" not in full.stdout + full.stderr
+    assert len([t for t in app.study().trials if t.state.is_finished()]) < 8
+
+    app.run("hydra.sweeper.n_trials=8")
+    assert app.states() == ["COMPLETE"] * 8
+    assert app.study().trials[:3] == before
+
+
+def test_a_trial_that_finds_no_space_is_not_counted(app: App) -> None:
+    source = (app.folder / "app.py").read_text()
+    full = "OSError(28, 'No space left on device', 'weights.npz')"
+    (app.folder / "app.py").write_text(source.replace('ValueError("no luck with this one")', full))
+    done = app.run("failing=[2]", ok=False)
+    assert done.returncode == 1
+    assert "no space is left in" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    app.run()
+    assert app.states() == ["COMPLETE"] * 6
 
 
 @pytest.mark.slow

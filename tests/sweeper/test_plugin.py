@@ -69,6 +69,7 @@ def test_an_optuna_plugin_that_was_there_first_keeps_its_configs(
     from hydra_plugins.optuna_joblib_sweeper import config
 
     store = ConfigStore.instance()
+    del store.repo["hydra"]["sweeper"]["sampler"]["tpe.yaml"]
     store.store("tpe", {"_target_": "theirs"}, group="hydra/sweeper/sampler", provider="theirs")
     config._store()
     loaded = store.load("hydra/sweeper/sampler/tpe.yaml")

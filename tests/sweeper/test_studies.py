@@ -1,14 +1,18 @@
 """Whole studies of small foreign apps: what they find, remember, refuse and leave behind."""
 
 import os
+import shlex
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from apps import FOREIGN_APP, App
+from apps import APP, CONFIG, FOREIGN_APP, App
+
+from versions import REGISTER
 
 
 def test_the_example_app_runs_where_perceptune_can_not_be_imported(tmp_path: Path) -> None:
@@ -70,7 +74,11 @@ def test_a_finished_study_asked_again_runs_nothing_and_tells_its_results(app: Ap
 
 
 def test_failures_keep_their_reason_and_the_study_goes_on(app: App) -> None:
-    app.run("failing=[1,3]")
+    done = app.run("failing=[1,3]")
+    said = (
+        "2 of 6 trials failed, which hydra.sweeper.max_failure_rate=1 allows; the first, trial 1: "
+    )
+    assert f"{said}ValueError: no luck with this one" in done.stdout
     trials = app.study().trials
     assert [t.state.name for t in trials].count("COMPLETE") == 4
     assert trials[1].user_attrs["reason"] == "ValueError: no luck with this one"
@@ -119,3 +127,49 @@ def test_a_cluster_runs_the_trials_as_well(app: App) -> None:
     (app.folder / "app.py").write_text(source.replace("    task()\n", cluster))
     app.run("hydra.sweeper.backend=dask")
     assert app.states() == ["COMPLETE"] * 6
+
+
+def test_a_study_without_a_name_says_how_to_resume_it(make_app: Callable[..., App]) -> None:
+    config = CONFIG.replace("    study_name: test\n    storage: optuna.journal\n", "")
+    app = make_app(config=config)
+    first = app.run("hydra.sweep.dir='out put'", "hydra.sweeper.n_trials=2").stdout
+    [line] = [line for line in first.splitlines() if line.startswith("The same command starts")]
+    again = app.run(*shlex.split(line.partition(" with ")[2]), "hydra.sweeper.n_trials=3").stdout
+    assert "3/3 trial 2 " in again
+    assert "1/3" not in again
+    assert "The same command starts" not in again
+
+
+RESOLVERS = """
+import functools, threading
+from omegaconf import OmegaConf
+
+@functools.cache
+def doubled(number):
+    return 2 * number
+
+class Shifted:
+    lock = threading.Lock()
+    def __call__(self, number):
+        with self.lock:
+            return number + 1
+
+OmegaConf.REGISTER("plus", lambda a, b: a + b)
+OmegaConf.REGISTER("doubled", doubled)
+OmegaConf.REGISTER("shifted", Shifted())
+""".replace("REGISTER", REGISTER)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_resolvers_that_can_not_be_sent_reach_the_workers_too(
+    make_app: Callable[..., App], n_jobs: int
+) -> None:
+    """A plain one is sent; those with a cache or a lock come with the app's own script."""
+    source = APP.replace("import hydra\n", f"import hydra\n{RESOLVERS}", 1)
+    source = source.replace("return config.x**2", "return doubled(config.total)")
+    total = "total: ${plus:${doubled:${x}},${shifted:${y}}}\n"
+    app = make_app(source=source, config=CONFIG.replace("seconds:", f"{total}seconds:"))
+    app.run(f"hydra.sweeper.n_jobs={n_jobs}")
+    for trial in app.study().trials:
+        x, y = trial.params["x"], trial.params["y"]
+        assert trial.value == pytest.approx(2 * (2 * x + y + 1) + y)

@@ -8,6 +8,7 @@ from typing import Any
 import optuna
 import pytest
 from apps import Sweeps
+from filelock import FileLock
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
@@ -19,6 +20,7 @@ from optuna_joblib_sweeper._samplers import _PACKAGES
 from optuna_joblib_sweeper._storage import open_storage
 from optuna_joblib_sweeper.errors import SweepError
 from optuna_joblib_sweeper.settings import class_name
+from versions import REGISTER, VERSION_BASE
 
 RANDOM = ("hydra/sweeper/sampler=random", "hydra.sweeper.sampler.seed=1")
 CUSTOM = (*RANDOM, "x=interval(0,1)")
@@ -135,7 +137,7 @@ def test_a_parameter_chooses_a_group_and_another_lives_only_under_it(sweep: Swee
                 ("gp", "GPSampler", "torch"),
             )
         ),
-        (["hydra/sweeper/pruner=threshold"], "hydra/sweeper/pruner: optuna.pruners.Threshold"),
+        (["hydra/sweeper/pruner=threshold"], "hydra.sweeper.pruner: optuna.pruners.Threshold"),
         (["x=1,2,3", "hydra.sweeper.check=test_sweeps.refuse"], "x=3: 3 is no good"),
         (["hydra.sweeper.confirm.top=2", "y=1,2", "seed=null"], "hydra.sweeper.confirm.key=seed"),
     ],
@@ -160,6 +162,26 @@ def test_a_hook_that_does_not_exist_is_told_once(
     with pytest.raises(SweepError, match="on_complete=no"):
         sweep(echo, "x=1,2", "hydra.sweeper.on_complete=no.such")
     assert "no.such" not in caplog.text
+
+
+def test_a_dry_run_refuses_what_the_start_would_refuse(sweep: Sweeps) -> None:
+    dry = "hydra.sweeper.dry_run=true"
+    sweep(echo, "x=1,2")
+    with pytest.raises(SweepError, match=r"\+ space: x = choice\(1,3\)"):
+        sweep(echo, "x=1,3", dry)
+    sweep(echo, "x=1,2", dry)
+    (sweep.folder / "thesis.txt").write_text("Chapter 1\n")
+    for storage, reason in {
+        "thesis.txt": "is no journal",
+        "thesis.txt/journal": "can't be written",
+        "nonsense://x": "can't be opened",
+    }.items():
+        for overrides in ((), (dry,)):
+            with pytest.raises(SweepError, match=reason):
+                sweep(echo, "x=1,2", f"hydra.sweeper.storage={storage}", *overrides)
+    held = FileLock(sweep.folder / "optuna.journal.sweep-driver")
+    with held, pytest.raises(SweepError, match="in use by another sweep"):
+        sweep(echo, "x=1,2", dry)
 
 
 @pytest.mark.parametrize("kill_after", ["nothing", "the study", "its folder"])
@@ -443,7 +465,7 @@ def test_the_winner_is_an_overlay_that_composes_again_and_can_be_overridden(swee
     assert (found["best_value"], found["best_trial"], found["best_run_id"]) == (2, 2, None)
 
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(sweep.folder / "conf"), version_base=None):
+    with initialize_config_dir(str(sweep.folder / "conf"), **VERSION_BASE):
         path = f"hydra.searchpath=[file://{sweep.folder}/sweep/best]"
         again = compose("config", overrides=[path, "+experiment=test", "seed=4"])
     assert OmegaConf.to_container(again) == {
@@ -461,8 +483,44 @@ def test_the_folder_of_a_trial_is_its_own_even_where_the_output_folder_is_shared
     assert [config["x"] for config in seen(sweep)] == [1, 2]
 
 
+@pytest.mark.parametrize(
+    ("override", "folders"),
+    [
+        ("hydra.sweep.subdir=s_${hydra.job.num}", ["sweep/s_0", "sweep/s_1"]),
+        ("hydra.sweep.subdir=${hydra.job.id}", ["sweep/app_0", "sweep/app_1"]),
+        ("hydra.sweep.subdir=${hydra.job.override_dirname}", ["sweep/x=1", "sweep/x=2"]),
+        ("hydra.sweep.subdir=of_${x}", ["sweep/of_1", "sweep/of_2"]),
+        ("hydra.sweep.dir=sweep/r_${hydra.job.num}", ["sweep/r_0/0", "sweep/r_1/1"]),
+        ("hydra.sweep.dir=sweep/${hydra.job.override_dirname}", ["sweep/x=1/0", "sweep/x=2/1"]),
+    ],
+)
+def test_a_trials_output_folder_is_named_as_in_hydras_own_sweepers(
+    sweep: Sweeps, override: str, folders: list[str]
+) -> None:
+    def task(config: Any) -> float:
+        from hydra.core.hydra_config import HydraConfig
+
+        Path(HydraConfig.get().runtime.output_dir, "mine.txt").touch()
+        return float(config.x)
+
+    sweep(task, "x=1,2", override)
+    assert sweep.study().best_value == 1.0
+    made = sorted(str(path.parent) for path in Path().rglob("mine.txt"))
+    assert made == folders
+
+
+@pytest.mark.parametrize("subdir", ["../${x}", "/elsewhere", "${hydra.job.override_dirname}"])
+def test_no_trial_writes_outside_the_folder_of_the_sweep(sweep: Sweeps, subdir: str) -> None:
+    with pytest.raises(SweepError, match="leads out of"):
+        sweep(lambda c: 0, "x='../../../a','../../../b'", f"hydra.sweep.subdir='{subdir}'")
+    assert sorted(path.name for path in sweep.folder.iterdir() if path.is_dir()) == [
+        "conf",
+        "sweep",
+    ]
+
+
 def test_resolvers_of_the_main_module_reach_the_workers(sweep: Sweeps) -> None:
-    OmegaConf.register_new_resolver("twice", lambda x: 2 * x, replace=True)
+    getattr(OmegaConf, REGISTER)("twice", lambda x: 2 * x, replace=True)
     config = sweep.folder / "conf" / "config.yaml"
     config.write_text(config.read_text() + "doubled: ${twice:${x}}\n")
     try:

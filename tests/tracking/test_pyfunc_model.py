@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,7 +15,6 @@ import numpy as np
 import pytest
 
 from optuna_joblib_sweeper.testing import wait_until
-from perceptune.tracking.pyfunc_model import as_pixels
 from support import digits, run, runs_in, store_of
 
 
@@ -52,7 +52,8 @@ first = model.predict(images)
 assert (first.label == labels.astype(str)).mean() > 0.8
 forms = [images.astype(kind) for kind in ("int8", "int64", "uint16", "float16", "float64")]
 forms += [images.reshape(-1, 8, 8), pd.DataFrame(images), images.tolist()]
-forms += [pd.DataFrame(images.astype("int64"), columns=[f"pixel{{i}}" for i in range(64)])]
+frame = pd.DataFrame(images.astype("int64"), columns=[f"pixel{{i}}" for i in range(64)])
+forms += [frame, frame[sorted(frame.columns)], images[..., None].reshape(-1, 8, 8, 1)]
 for form in forms:
     assert model.predict(form).label.equals(first.label), type(form)
 assert len(model.predict(images[0].reshape(8, 8))) == 1
@@ -76,28 +77,32 @@ assert mlflow.models.Model.load("runs:/{record.info.run_id}/model").saved_input_
     assert len(answer.stdout.splitlines()) == 4
 
 
-@pytest.mark.parametrize(
-    ("images", "words"),
-    [
-        (np.zeros((3, 5)), r"images must be \(n, 4\) or \(n, 2, 2\), got \(3, 5\)"),
-        ([["a", "b", "c", "d"]], "pixels must be numbers from 0 to 16"),
-        (np.full((1, 4), 17.0), "pixels must be from 0 to 16, got 17 to 17"),
-        (np.full((1, 4), -1), "pixels must be from 0 to 16, got -1 to -1"),
-        (np.full((1, 4), np.nan), "pixels must be from 0 to 16, got nan to nan"),
-        (np.full((1, 4), 0.5), "pixels must be from 0 to 16, not from 0 to 1"),
-    ],
-)
-def test_images_that_cannot_be_right_are_refused(images: Any, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        as_pixels(images, (2, 2), 16)
-
-
-def test_images_keep_their_bytes_and_get_one_row_each() -> None:
-    images = np.arange(8, dtype=np.uint8).reshape(2, 2, 2)
-    assert as_pixels(images, (2, 2), 16).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
-    assert as_pixels(images, (2, 2), 16).dtype == np.uint8
-    assert as_pixels([1, 2, 3, 4], (2, 2), 16).dtype == np.float32
-    assert as_pixels(np.zeros((0, 4)), (2, 2), 16).shape == (0, 4)
+@pytest.mark.slow
+def test_mlflow_evaluates_the_model_as_the_readme_says(
+    trained: tuple[Path, Any], tmp_path: Path
+) -> None:
+    folder, record = trained
+    data = digits()
+    np.save(tmp_path / "images.npy", data.images)
+    np.save(tmp_path / "labels.npy", data.labels)
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    run = "found = mlflow.models.evaluate"
+    [snippet] = re.findall(r"^```python\n(model = mlflow.pyfunc.*?)^```$", readme, re.DOTALL | re.M)
+    code = f"""
+table = pd.DataFrame(images, columns=[f"pixel{{i}}" for i in range(64)])
+table = table.assign(label=labels.astype(str))
+{snippet.replace("RUN_ID", record.info.run_id).replace("mlflow.models.evaluate", run)}
+print(found.metrics["accuracy_score"])
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", _code(folder) + code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert float(answer.stdout.splitlines()[-1]) > 0.8
 
 
 def test_no_file_of_the_model_is_a_pickle(trained: tuple[Path, Any]) -> None:

@@ -21,6 +21,7 @@ from perceptune.errors import UserError
 from perceptune.evaluation import Spread
 from perceptune.runs.run import describe, name_of, seeds_of
 from perceptune.runs.training import Training, start
+from perceptune.terminal import how_to_install
 from perceptune.tracking.lifecycle import open_folder, open_run
 from perceptune.tracking.ownership import blas
 from perceptune.tracking.runs import Run
@@ -126,7 +127,7 @@ def _reason(name: str, config: Config) -> str:
     """The reason why a backend cannot be run, in a line; empty if it can."""
     missing = spec_of(name).missing
     if missing:
-        return f"{' and '.join(missing)} not installed; pip install {' '.join(missing)}"
+        return f"{' and '.join(missing)} not installed; {how_to_install(*missing)}"
     return refusal(name, config) or ""
 
 

@@ -6,10 +6,12 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from optuna_joblib_sweeper.secrets import masked
 from perceptune import app
 from perceptune.backends.referee import BackendRuns, Comparison, compare
 from perceptune.config import Config, parse
-from perceptune.errors import UserError, fail
+from perceptune.errors import UserError
+from perceptune.overrides.options import parse_options
 from perceptune.terminal import print_table
 from perceptune.tracking.ownership import blas, blas_pins
 
@@ -18,25 +20,26 @@ def main(arguments: list[str]) -> None:
     """Compare as `arguments` say.
 
     Raises:
-        UserError: a mistake that the user can fix.
+        UserError: an option or an override that does not exist.
+        SystemExit: for any other mistake, with the line printed already.
     """
-    if {"-m", "--multirun"} & set(arguments):
+    given = parse_options("compare", __doc__, arguments)
+    if given.multirun and not given.help:
         raise UserError("compare runs all of backends=[…] and repeats=… by itself; leave out -m")
-    app.hydra_app("compare", arguments, _job)()
+    app.run("compare", given, _job)
 
 
+@app.in_start_folder
 def _job(composed: DictConfig) -> None:
     """The comparison, called by Hydra."""
     from rich.console import Console
 
     settings = HydraConfig.get()
     folder, overrides = Path(settings.runtime.output_dir), list(settings.overrides.task)
-    try:
+    with app.refusals():
         config = parse(composed)
         with Console(stderr=True).status("comparing") as status:
             result = compare(config, overrides, folder, lambda what: status.update(f"{what} …"))
-    except UserError as error:
-        fail(str(error))  # SystemExit, which Hydra does not report
     _print(config, result)
 
 
@@ -54,7 +57,7 @@ def _print(config: Config, result: Comparison) -> None:
     if result.run.id is None:
         print(f"files in {result.run.store}")
     else:
-        print(f"run {result.run.id} in {result.run.store}; look at it: perceptune ui")
+        print(f"run {result.run.id} in {masked(result.run.store)}; look at it: perceptune ui")
 
 
 def _cells(runs: BackendRuns) -> list[str]:

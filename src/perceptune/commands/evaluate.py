@@ -4,21 +4,26 @@ For several models the mean of their probabilities is scored.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from perceptune import app, networks
 from perceptune.config import Config
-from perceptune.data import sources
-from perceptune.data.split import split
+from perceptune.data import inputs, sources
+from perceptune.data.dataset import Dataset
+from perceptune.data.split import Part, split
 from perceptune.errors import UserError
 from perceptune.evaluation import confused_pairs
 from perceptune.nn.checkpoint import SavedNetwork
 from perceptune.runs.results import Predictions, log_predictions
-from perceptune.terminal import print_table
+from perceptune.terminal import Parser, print_table
 from perceptune.tracking.lifecycle import open_run
 from perceptune.tracking.store import ExperimentRef
 
-_USAGE = "usage: perceptune evaluate MODEL [MODEL ...] [OVERRIDE ...]"
+_USAGE = "perceptune evaluate MODEL [MODEL ...] [OVERRIDE ...]"
 _PAIRS = 5
 
 
@@ -28,54 +33,119 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         UserError: no such model or data, or they do not fit together.
     """
-    overrides = [word for word in arguments if "=" in word and not Path(word).is_file()]
-    names = [word for word in arguments if word not in overrides]
-    if not names or any(name.startswith("-") for name in names):
-        raise UserError(_USAGE)
-    where = app.compose([word for word in overrides if word.startswith("tracking.")]).tracking
+    parser = Parser("perceptune evaluate", usage=_USAGE, description=__doc__)
+    parser.add_argument("words", nargs="+", metavar="MODEL", help="a run id, models:/… or an .npz")
+    words = parser.parse_args(list(arguments)).words
+    overrides = [word for word in words if "=" in word and not _is_file(word)]
+    names = [word for word in words if word not in overrides]
+    if not names:
+        raise UserError(f"no MODEL; usage: {_USAGE}")
+    where = app.compose(overrides).tracking
     found = [networks.load(name, where.uri) for name in names]
     networks.refuse_mixture(found, names)
-    config = app.compose([*_own_data(found[0], overrides), *overrides])
-    predictions = _predict(config, found, names)
+    config = _config(found[0], overrides)
+    data = _data(config, found, names, named=_names_data(overrides))
+    part = _part(data, config, found, names, overrides)
+    probabilities = networks.mean_probabilities(found, part.images[part.rows], data.pixel_max)
+    predictions = Predictions.of("test", part, data, probabilities)
     metrics = predictions.metrics("test")
     _print(predictions, metrics)
     if config.tracking.enabled:
         _record(config, predictions, metrics, names)
 
 
-def _own_data(network: SavedNetwork, overrides: Sequence[str]) -> list[str]:
-    """Overrides for the data that the network was trained on, unless other data is named.
-
-    The split is the network's as well, so that it is not tested on its training samples.
-    """
-    data = network.metadata.get("data", {})
-    own = []
-    if not any(word.startswith("data=") for word in overrides) and data.get("name"):
-        own.append(f"data={data['name']}")
-    if isinstance(data.get("split_seed"), int):
-        own.append(f"data.split_seed={data['split_seed']}")
-    return own
+def _is_file(word: str) -> bool:
+    try:
+        return Path(word).is_file()
+    except OSError:  # an override too long for a name
+        return False
 
 
-def _predict(config: Config, found: Sequence[SavedNetwork], names: Sequence[str]) -> Predictions:
-    data = sources.load(config.data)
-    test = split(data, validation=0, seed=config.data.split_seed).test
-    metadata = found[0].metadata
+def _names_data(overrides: Sequence[str]) -> bool:
+    return any(word.startswith(("data=", "data.path=", "data.dir=")) for word in overrides)
+
+
+def _config(network: SavedNetwork, overrides: Sequence[str]) -> Config:
+    """The configuration with the data that the network was trained on, unless other is named."""
+    own = network.metadata.get("data", {})
+    group = any(word.startswith("data=") for word in overrides)
+    words = [] if group or not own.get("name") else [f"data={own['name']}"]
+    config = app.compose([*words, *overrides])
+    if _names_data(overrides):
+        return config
+    changes: dict[str, Any] = {}
+    if isinstance(own.get("path"), str):
+        places = [own["path"], own.get("origin") or ""]  # the second, if this is another folder
+        there = [place for place in places if Path(place).expanduser().is_file()]
+        changes = {
+            "data.path": [*there, *places][0],
+            "data.pixel_max": network.metadata["pixel_max"],
+        }
+    elif isinstance(own.get("dir"), str) and Path(own["dir"]).expanduser().is_dir():
+        changes = {"data.dir": own["dir"]}
+    return config.changed(**changes)
+
+
+def _data(
+    config: Config, found: Sequence[SavedNetwork], names: Sequence[str], *, named: bool
+) -> Dataset:
+    """Load the data, and see that the first network can be tested on it."""
+    data, metadata = sources.load(config.data), found[0].metadata
+    if not named and metadata.get("data", {}).get("digest", data.digest) != data.digest:
+        raise UserError(
+            f"{data.origin} has changed since {names[0]} was trained on it; to test on it "
+            f"nevertheless, name it: data={data.name}"
+            + (f" data.path={config.data.path}" if config.data.path else "")
+        )
     if tuple(metadata["shape"]) != tuple(data.shape):
         raise UserError(
             f"{names[0]} takes images of {_by(metadata['shape'])} pixels, data={data.name} has "
             f"{_by(data.shape)}; choose other data"
         )
-    if len(metadata["classes"]) != len(data.classes):
+    known, numbers = metadata["classes"], all(name.isdecimal() for name in data.classes)
+    if len(data.classes) > len(known) or (len(data.classes) < len(known) and not numbers):
         raise UserError(
-            f"{names[0]} has {len(metadata['classes'])} classes, data={data.name} has "
-            f"{len(data.classes)}; choose other data"
+            f"{names[0]} has {len(known)} classes, data={data.name} has {len(data.classes)}; "
+            "choose other data"
         )
-    if data.test_images is None:
-        _refuse_trained_on(data.digest, config.data.split_seed, found, names)
-    images = test.images[test.rows]
-    probabilities = networks.mean_probabilities(found, images, data.pixel_max)
-    return Predictions.of("test", test, data, probabilities)
+    white = _range(data, config, metadata["pixel_max"], names[0])
+    return replace(data, classes=tuple(known) if numbers else data.classes, pixel_max=white)
+
+
+def _range(data: Dataset, config: Config, own: int, name: str) -> int:
+    """The range of the data's pixels; where they may as well be dark, it must be named."""
+    judged = config.data.path is not None and config.data.pixel_max is None
+    highest = max(float(images.max()) for key, images in data.arrays().items() if "images" in key)
+    if not judged or highest > own or data.pixel_max == own:
+        if data.pixel_max != own:
+            print(f"pixels from 0 to {data.pixel_max} are scaled to {name}'s 0 to {own}")
+        return data.pixel_max
+    if inputs.is_far_below(data.pixel_max, own):
+        raise UserError(
+            f"{data.origin} has pixels up to {highest:g}, {name} was trained on 0 to {own}; set "
+            f"data.pixel_max={data.pixel_max} if that is their range, or {own} if they are dark"
+        )
+    return own
+
+
+def _part(
+    data: Dataset,
+    config: Config,
+    found: Sequence[SavedNetwork],
+    names: Sequence[str],
+    overrides: Sequence[str],
+) -> Part:
+    """The test part; of data that no network was trained on and that has none, all samples."""
+    owns = [network.metadata.get("data", {}) for network in found]
+    seeds = [own.get("split_seed") for own in owns if own.get("digest") == data.digest]
+    if data.test_images is not None:
+        return split(data, validation=0, seed=0).test
+    if not seeds:
+        return Part(data.images, data.labels, np.arange(len(data.labels), dtype=np.int64))
+    chosen = any(word.startswith("data.split_seed=") for word in overrides)
+    seed = config.data.split_seed if chosen or not isinstance(seeds[0], int) else seeds[0]
+    _refuse_trained_on(data.digest, seed, found, names)
+    return split(data, validation=0, seed=seed).test
 
 
 def _refuse_trained_on(

@@ -15,14 +15,18 @@ _PACKAGES = ("numpy", "hydra-core", "mlflow", "optuna", "joblib")
 
 
 def main(arguments: list[str]) -> None:
-    """Print a table of them."""
+    """Print a table of them.
+
+    Raises:
+        UserError: an argument, of which it takes none, or a store that cannot be read.
+    """
     Parser("perceptune info", description=__doc__).parse_args(arguments)
     from rich.table import Table
 
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", justify="right")
     grid.add_column(overflow="fold")
-    for label, value in [*_software(), *_hardware(), *_data(), *_store()]:
+    for label, value in [*_software(), *_hardware(), *_data(), *_store(), *_cleared()]:
         grid.add_row(label, value)
     console().print(grid, markup=False)
 
@@ -78,8 +82,19 @@ def _data() -> list[tuple[str, str]]:
     return rows
 
 
+def _cleared() -> list[tuple[str, str]]:
+    """What killed processes had left, if there was anything."""
+    from optuna_joblib_sweeper import leftovers
+    from perceptune.tracking.store import clear_partial_files
+
+    clear_partial_files()
+    names = sorted(leftovers.cleared)
+    return [("cleared", f"what killed processes left: {', '.join(names)}")] if names else []
+
+
 def _store() -> list[tuple[str, str]]:
+    from optuna_joblib_sweeper.secrets import masked
     from perceptune.tracking.store import contents, default_uri
 
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or default_uri()
-    return [("store", uri), ("runs", contents(uri))]
+    uri = default_uri()
+    return [("store", masked(uri)), ("runs", contents(uri))]

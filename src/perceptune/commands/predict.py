@@ -32,14 +32,15 @@ def main(arguments: Sequence[str]) -> None:
             pictures of a folder could not be read.
     """
     options = _parse(arguments)
-    store = options.store or os.environ.get("MLFLOW_TRACKING_URI") or default_uri()
+    store = options.store or default_uri()
     found = [networks.load(name, store) for name in options.model]
     networks.refuse_mixture(found, options.model)
     shape, classes, pixel_max = (
         found[0].metadata[key] for key in ("shape", "classes", "pixel_max")
     )
     written = all(name.isdigit() for name in classes)
-    inputs = pictures.read(options.input, shape, pixel_max, written=written)
+    columns = found[0].metadata.get("columns")
+    inputs = pictures.read(options.input, shape, pixel_max, columns, written=written)
     for line in inputs.refused:
         print(f"perceptune: {line}", file=sys.stderr)
     if len(inputs.images):

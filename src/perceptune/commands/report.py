@@ -3,7 +3,6 @@
 A page on one study, on several compared, or, without a name, on all finished runs.
 """
 
-import os
 import re
 from argparse import Namespace
 from collections.abc import Sequence
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optuna_joblib_sweeper.paths import sqlite_file
+from optuna_joblib_sweeper.secrets import is_masked
+from perceptune.errors import UserError
 from perceptune.reports.page import published
 from perceptune.terminal import Parser, print_table
 from perceptune.tracking.store import default_uri
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 _JOURNAL = "mlruns/optuna.journal"
 _FOLDER = "mlruns/report"
+_REMEDY = (
+    "`perceptune train -m sweeps=digits` makes one; --storage names another journal or database"
+)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -57,6 +61,8 @@ def _report_studies(parsed: Namespace) -> None:
     from perceptune.reports.tracked import TrackedStudy
 
     names = list(dict.fromkeys(parsed.studies))
+    if "://" not in parsed.storage and not Path(parsed.storage).exists():
+        raise UserError(f"no studies in {parsed.storage}; {_REMEDY}")
     results = [load_study(parsed.storage, name) for name in names]
     studies = [TrackedStudy.find(result, _stores(parsed.store, result)) for result in results]
     folder = parsed.output or Path(_FOLDER) / (re.sub(r"[^\w-]+", "-", "+".join(names)) or "-")
@@ -71,28 +77,25 @@ def _report_studies(parsed: Namespace) -> None:
 
 
 def _stores(named: str | None, result: "SweepResult") -> list[str]:
-    """Stores that may have the study's run: its own may have been moved."""
+    """Stores that may have the study's run: the one in use, then its own, which may be gone."""
     if named is not None:
         return [named]
-    noted = [] if result.tracking_uri is None else [result.tracking_uri]
-    return [uri for uri in (*noted, _default_store()) if _is_there(uri)]
+    known = result.tracking_uri is not None and not is_masked(result.tracking_uri)
+    noted = [str(result.tracking_uri)] if known else []
+    return [uri for uri in (default_uri(), *noted) if _is_there(uri)]
 
 
 def _report_results(parsed: Namespace) -> None:
     from perceptune.reports import results
-    from perceptune.tracking.reading import all_runs
+    from perceptune.tracking.reading import tested_runs
 
-    found = results.gather(all_runs(parsed.store or _default_store()))
+    found = results.gather(tested_runs(parsed.store or default_uri()))
     folder = parsed.output or Path(_FOLDER) / "results"
     with published(folder) as page:
         results.write(page, found)
     columns, rows = results.rows(found)
     print_table(columns, rows, left=columns[: results.TEXTS])
     print(f"        page  {folder}")
-
-
-def _default_store() -> str:
-    return os.environ.get("MLFLOW_TRACKING_URI") or default_uri()
 
 
 def _is_there(uri: str) -> bool:

@@ -4,10 +4,9 @@ Its functions run in the processes of a multirun as well.
 """
 
 import math
-import shutil
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -23,8 +22,10 @@ from optuna_joblib_sweeper.signals import deaf_children
 from perceptune import app, terminal
 from perceptune.config import Config, Tracking, parse
 from perceptune.errors import UserError, fail
+from perceptune.overrides.options import parse_options
 
 if TYPE_CHECKING:
+    from hydra.core.utils import JobReturn
     from omegaconf import DictConfig
 
     from perceptune.runs.run import Result
@@ -38,11 +39,11 @@ def main(arguments: list[str]) -> None:
 
     Raises:
         UserError: a mistake that the user can fix.
+        SystemExit: of one job, with the line printed already.
     """
-    run = app.hydra_app("train", arguments, _job)
-    many = {"-m", "--multirun"} & set(arguments)
-    with MultirunParent.held, deaf_children() if many else nullcontext():
-        run()
+    given = parse_options("train", __doc__, arguments)
+    with MultirunParent.held, deaf_children() if given.multirun else nullcontext():
+        app.run("train", given, _job)
 
 
 class MultirunParent(Callback):
@@ -52,6 +53,12 @@ class MultirunParent(Callback):
     """
 
     held = ExitStack()  # closed by `main`, however the multirun ends
+
+    def on_job_end(self, config: "DictConfig", job_return: "JobReturn", **kwargs: Any) -> None:
+        """Leave out what was not typed of the line that Hydra prints for a job that failed."""
+        job_return.overrides = [
+            word for word in job_return.overrides or () if not word.startswith(_PARENT)
+        ]
 
     def on_multirun_start(self, config: "DictConfig", **kwargs: Any) -> None:
         """Open the parent; Hydra turns other errors of a callback into warnings."""
@@ -63,11 +70,18 @@ class MultirunParent(Callback):
             fail(str(error))
 
     def _open(self, config: "DictConfig") -> None:
+        from perceptune.overrides.mistakes import is_sweep_of_group, refuse_sweep
         from perceptune.seeds import parent_run
 
         overrides = config.hydra.overrides.task
         words: Any = OmegaConf.to_container(overrides, resolve=False)
+        refuse_sweep(words)
+        if not any(map(is_sweep_of_group, words)):  # what all jobs have in common must be right
+            keys: Any = [key for key in config if key != "hydra"]
+            parse(OmegaConf.masked_copy(config, keys))
         tracking: Any = OmegaConf.to_container(config.tracking, resolve=True)
+        if tracking["parent"] is not None:
+            raise UserError("a multirun sets tracking.parent itself; leave it out")
         name = " ".join(["multirun", *words])
         folder = Path(str(config.hydra.sweep.dir))
         parent = self.held.enter_context(parent_run(Tracking(**tracking), name, folder))
@@ -76,8 +90,10 @@ class MultirunParent(Callback):
                 overrides.append(f"{_PARENT}{parent.id}")
 
 
+@app.in_start_folder
 def _job(composed: "DictConfig") -> Any:
     """One job, called by Hydra, maybe in another process; returns the objective."""
+    terminal.keep_output()
     settings, trial = HydraConfig.get(), current_trial()
     alone = settings.mode is RunMode.RUN
     # Interpolations are resolved in the configuration, not here.
@@ -86,26 +102,29 @@ def _job(composed: "DictConfig") -> Any:
     folder = Path(settings.runtime.output_dir)
     preset = settings.runtime.choices.get("experiment")
     tags = {"preset": str(preset)} if preset else {}
-    try:
+    with app.refusals() if alone else _reported(overrides, trial):
         config = parse(composed)
         if config.repeats > 1 and not trial:
             n_jobs = settings.launcher.get("n_jobs", 1) if alone else None
             return _train_seeds(config, overrides, folder, tags, n_jobs)
         result = _train(config, overrides, folder, trial=trial, tags=tags, quiet=not alone)
-    except UserError as error:
-        if alone:
-            if not hasattr(error, "outcome"):  # refused before the training started
-                _remove_records(folder, settings.output_subdir)
-            fail(str(error))  # SystemExit, which Hydra does not report
-        if not trial:  # the sweeper reports failed trials
-            print(f"{' '.join(overrides)}: {error}", file=sys.stderr, flush=True)
-        raise
     if alone:
         print(terminal.summary(result))
     elif not trial:
         name = " ".join(overrides) or "defaults"
-        print(terminal.one_line(name, result.metrics, result.run.id), flush=True)
+        print(terminal.job_line(name, result.metrics, result.run.id), flush=True)
     return _objective(config, [result])
+
+
+@contextmanager
+def _reported(overrides: list[str], trial: CurrentTrial | None) -> Iterator[None]:
+    """Print the mistake of a job of a multirun; those of trials are reported by the sweeper."""
+    try:
+        yield
+    except UserError as error:
+        if not trial:
+            print(f"{' '.join(overrides)}: {error}", file=sys.stderr, flush=True)
+        raise
 
 
 def _train(
@@ -153,18 +172,4 @@ def _objective(config: Config, results: Sequence["Result"]) -> Any:
 
 
 def _print_seed(seed: int, result: "Result") -> None:
-    print(terminal.one_line(f"seed {seed}", result.metrics, result.run.id), flush=True)
-
-
-def _remove_records(folder: Path, subfolder: str | None) -> None:
-    """Remove the files that Hydra wrote for a job that never ran, and empty folders."""
-    if subfolder:
-        shutil.rmtree(folder / subfolder, ignore_errors=True)
-    here = Path.cwd()
-    for place in (folder, *folder.parents):
-        if here not in place.parents:
-            return
-        try:
-            place.rmdir()
-        except OSError:  # it holds other files
-            return
+    print(terminal.job_line(f"seed {seed}", result.metrics, result.run.id), flush=True)

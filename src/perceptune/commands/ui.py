@@ -5,7 +5,6 @@ Only this machine can reach it by default.
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,13 +15,22 @@ import webbrowser
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
+from optuna_joblib_sweeper.secrets import masked
 from perceptune.errors import UserError
-from perceptune.terminal import Parser
-from perceptune.tracking.store import ExperimentRef, default_uri, find_experiment, refuse_absent
+from perceptune.terminal import Parser, how_to_install
+from perceptune.tracking import servers
+from perceptune.tracking.store import (
+    ExperimentRef,
+    default_experiment,
+    default_uri,
+    find_experiment,
+)
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# No reports to anyone, and no consumers of jobs, which are eight more processes.
+_ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 _START_SECONDS = 120  # for the server to answer
 _JOURNAL = Path("mlruns/optuna.journal")
 
@@ -34,20 +42,24 @@ def main(arguments: Sequence[str]) -> None:
         UserError: no store yet, a port in use, or an address that others can reach.
     """
     options = _parse(arguments)
-    refuse_absent(options.store)
-    commands = [_mlflow(options)]
-    _refuse_used(options.host, options.port)
-    url = f"http://[{options.host}]" if ":" in options.host else f"http://{options.host}"
+    far = options.store.startswith(("http://", "https://"))
+    commands = [] if far else [_mlflow(options)]
+    page = _page(options)  # before any server starts: the store may be refused
     if options.studies:
         commands.append(_optuna(options))
-        _refuse_used(options.host, options.port + 1)
-        print(f"     studies  {url}:{options.port + 1}")
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    with _running(commands) as servers:
-        _open(f"{url}:{options.port}", options, servers[0])
-        while all(server.poll() is None for server in servers):
-            time.sleep(0.2)
-        raise UserError("the server exited unexpectedly")
+        print(f"     studies  http://{servers.at(options.host, options.port + 1)}")
+    if far:
+        _show(masked(options.store).rstrip("/") + page, options, stop=bool(commands))
+    if commands:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+        with _running(commands) as running:
+            if not far:
+                url = f"http://{servers.at(options.host, options.port)}"
+                _wait(running[0], url)
+                _show(url + page, options)
+            while all(server.poll() is None for server in running):
+                time.sleep(0.2)
+            raise UserError("the server exited unexpectedly")
 
 
 def _parse(arguments: Sequence[str]) -> Namespace:
@@ -61,12 +73,12 @@ def _parse(arguments: Sequence[str]) -> Namespace:
     )
     parser.add_argument("--studies", action="store_true", help="optuna-dashboard at the next port")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
-    parser.add_argument("--experiment", default="perceptune", help="experiment to open")
-    parser.add_argument("--store", default=os.environ.get("MLFLOW_TRACKING_URI") or default_uri())
+    parser.add_argument("--experiment", default=default_experiment(), help="experiment to open")
+    parser.add_argument("--store", default=default_uri())
     options = parser.parse_args(list(arguments))
     if not 1 <= options.port <= 65_534:
         raise UserError(f"--port must be from 1 to 65534, got {options.port}")
-    if options.host not in _LOOPBACK:
+    if options.host not in servers.LOOPBACK:
         if not options.public:
             raise UserError(
                 f"--host {options.host} would let others read, change and delete every run; "
@@ -77,19 +89,19 @@ def _parse(arguments: Sequence[str]) -> Namespace:
 
 
 def _mlflow(options: Namespace) -> list[str]:
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", options.store]
-    command += ["--host", options.host, "--port", str(options.port), "--workers", "1"]
-    return command + (["--allowed-hosts", "*"] if options.public else [])
+    _refuse_used(options.host, options.port)
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = options.store  # arguments are seen by every user
+    arguments = ["--host", options.host, "--port", str(options.port), "--workers", "1"]
+    return servers.command("runs", *arguments, *(["--allowed-hosts", "*"] * options.public))
 
 
 def _optuna(options: Namespace) -> list[str]:
-    beside = Path(sys.executable).parent
-    program = shutil.which("optuna-dashboard", path=f"{beside}{os.pathsep}{os.environ['PATH']}")
-    if program is None:
-        raise UserError("--studies needs optuna-dashboard: pip install optuna-dashboard")
+    _refuse_used(options.host, options.port + 1)
+    if find_spec("optuna_dashboard") is None:
+        raise UserError(f"--studies needs optuna-dashboard: {how_to_install('optuna-dashboard')}")
     if not _JOURNAL.is_file():
         raise UserError(f"no studies yet: {_JOURNAL} does not exist")
-    return [program, "--host", options.host, "--port", str(options.port + 1), str(_JOURNAL)]
+    return servers.command("studies", options.host, str(options.port + 1), str(_JOURNAL))
 
 
 def _refuse_used(host: str, port: int) -> None:
@@ -104,10 +116,10 @@ def _refuse_used(host: str, port: int) -> None:
 @contextmanager
 def _running(commands: Sequence[Sequence[str]]) -> Iterator[list["subprocess.Popen[bytes]"]]:
     """The servers while the block runs; at its end they and their children are stopped."""
-    servers = [
+    running = [
         subprocess.Popen(
             command,
-            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+            env=_ENVIRONMENT | os.environ,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # so that its children end with it
@@ -115,22 +127,25 @@ def _running(commands: Sequence[Sequence[str]]) -> Iterator[list["subprocess.Pop
         for command in commands
     ]
     try:
-        yield servers
+        yield running
     finally:
-        for server in servers:
+        for server in running:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(server.pid, signal.SIGTERM)
-        for server in servers:
+        for server in running:
             server.wait()
 
 
-def _open(url: str, options: Namespace, server: "subprocess.Popen[bytes]") -> None:
-    """Show the experiment's page as soon as the server answers."""
+def _page(options: Namespace) -> str:
+    """The experiment's page, below the server's address."""
     experiment = find_experiment(ExperimentRef(options.store, options.experiment))
-    table = f"/#/experiments/{experiment}/runs?workflowType=machine_learning"
-    page = url + (table if experiment else "")
-    _wait(server, url)
-    print(f"     open it  {page}\n     stop it  Ctrl-C", flush=True)
+    return f"/#/experiments/{experiment}/runs?workflowType=machine_learning" if experiment else ""
+
+
+def _show(page: str, options: Namespace, *, stop: bool = True) -> None:
+    print(f"     open it  {page}")
+    if stop:
+        print("     stop it  Ctrl-C", flush=True)
     if not options.no_browser and sys.stdout.isatty():
         webbrowser.open(page)
 

@@ -21,9 +21,16 @@ import numpy as np
 from perceptune.data.dataset import ARRAYS, Dataset, Decoded, finish
 from perceptune.data.files import reason
 
-FORMAT = 1  # raise it when the decoded arrays or the layout of an entry change
+FORMAT = 2  # raise it when the decoded arrays or the layout of an entry change
 META = "meta.json"
-_FACTS = ("name", "shape", "classes", "pixel_max", "digest")  # of a data set, beside its arrays
+_FACTS = (
+    "name",
+    "shape",
+    "classes",
+    "pixel_max",
+    "digest",
+    "columns",
+)  # of a data set, beside its arrays
 
 log = logging.getLogger(__name__)
 
@@ -138,8 +145,9 @@ def _open(entry: Path) -> Dataset:
     for images, labels in (("images", "labels"), ("test_images", "test_labels")):
         if images in arrays:
             expected = (len(arrays[labels]), height * width)
-            if arrays[images].shape != expected or arrays[images].dtype != np.uint8:
+            if arrays[images].shape != expected or arrays[labels].dtype != np.uint8:
                 raise ValueError(f"{images} has shape {arrays[images].shape}, expected {expected}")
     facts = {name: meta[name] for name in _FACTS}
     facts |= {"shape": (height, width), "classes": tuple(meta["classes"])}
+    facts["columns"] = meta["columns"] and tuple(meta["columns"])
     return Dataset(**{**dict.fromkeys(ARRAYS), **arrays, **facts}, origin="")

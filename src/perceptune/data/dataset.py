@@ -13,17 +13,19 @@ ARRAYS = ("images", "labels", "test_images", "test_labels")
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images and labels as bytes, one flattened image per row.
+    """Images and labels, one flattened image per row.
 
     Attributes:
         name: The source, such as "mnist".
-        images: (n, height · width) uint8, read-only, memory-mapped where a cache can be written.
+        images: (n, height · width) uint8, uint16 or, where pixels have fractions, float32;
+            read-only, memory-mapped where a cache can be written.
         labels: (n,) uint8, the index of each image's class.
         test_images: As `images`; None where the source has no test part of its own.
         test_labels: As `labels`, or None.
         shape: (height, width) of an image in pixels.
         classes: The classes' names; a label is an index into them.
         pixel_max: The largest value that a pixel can have: 255, or 16 for the digits.
+        columns: Names of the pixels in their order, where a table names them without numbers.
         digest: SHA-256 over the arrays, the same on every machine and from every file format.
         origin: The file, folder or package that the data came from, for messages.
     """
@@ -38,6 +40,7 @@ class Dataset:
     pixel_max: int
     digest: str
     origin: str
+    columns: tuple[str, ...] | None = None
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays by name: four, or two without a test part."""
@@ -48,13 +51,14 @@ class Dataset:
 class Decoded:
     """A source's arrays in memory, before their digest makes a `Dataset` of them."""
 
-    images: np.ndarray  # (n, height · width) uint8
+    images: np.ndarray  # (n, height · width), see `inputs.compact`
     labels: np.ndarray  # (n,) uint8
     shape: tuple[int, int]
     classes: tuple[str, ...]
     test_images: np.ndarray | None = None
     test_labels: np.ndarray | None = None
     pixel_max: int = 255
+    columns: tuple[str, ...] | None = None
 
 
 def finish(decoded: Decoded, *, name: str, origin: str) -> Dataset:
@@ -77,11 +81,12 @@ def finish(decoded: Decoded, *, name: str, origin: str) -> Dataset:
         pixel_max=decoded.pixel_max,
         digest=digest(arrays),
         origin=origin,
+        columns=decoded.columns,
     )
 
 
 def digest(arrays: dict[str, np.ndarray]) -> str:
-    """Compute the SHA-256 in hex over names, shapes and bytes of uint8 arrays of any shape."""
+    """Compute the SHA-256 in hex over names, types, shapes and bytes of arrays of any shape."""
     sha = hashlib.sha256()
     for name, array in sorted(arrays.items()):
         sha.update(f"{name} {array.dtype.name} {array.shape}\n".encode())

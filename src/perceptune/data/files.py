@@ -37,8 +37,8 @@ def regular_file(path: Path, *, remedy: str, most_bytes: int = _MOST_BYTES) -> o
         The file's status.
 
     Raises:
-        UserError: no such file, or a folder, pipe or device, or too large a file; `remedy` ends
-            the message.
+        UserError: no such file, or a folder, pipe or device, or an empty or too large file;
+            `remedy` ends the message.
     """
     try:
         status = path.stat()
@@ -48,6 +48,8 @@ def regular_file(path: Path, *, remedy: str, most_bytes: int = _MOST_BYTES) -> o
         raise UserError(f"cannot read {path}: {reason(error)}; {remedy}") from None
     if not stat.S_ISREG(status.st_mode):  # reading a named pipe would wait forever
         raise UserError(f"{path} is a folder or a device, expected a file; {remedy}")
+    if status.st_size == 0:  # as of files below /proc, some of which never end
+        raise UserError(f"{path} is empty; {remedy}")
     if status.st_size > most_bytes:
         size = f"{status.st_size / 1e6:,.0f} MB, expected {most_bytes / 1e6:,.0f} MB at most"
         raise UserError(f"{path} has {size}; {remedy}")

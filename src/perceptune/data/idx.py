@@ -4,10 +4,12 @@ Refuses a file that is not byte for byte the published one.
 """
 
 import gzip
+import hashlib
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,8 @@ CONTENTS: dict[str, tuple[str, tuple[int, ...]]] = {
     "t10k-images-idx3-ubyte.gz": ("test_images", (10_000, 28, 28)),
     "t10k-labels-idx1-ubyte.gz": ("test_labels", (10_000,)),
 }
+_LARGEST = 16 + 60_000 * 28 * 28  # bytes of a file, unpacked
+_DEEPEST, _MOST_FILES = 4, 10_000  # folders to look into, and files in each depth
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,8 @@ def load(
 ) -> Dataset:
     """Read the set from `folder`, or download it into the cache first if that is None.
 
-    Both sets have the same file names, so a folder may hold them as `<folder>/mnist` and
-    `<folder>/fashion_mnist`. Files may be decompressed, without .gz.
+    Files may be unpacked, and in folders below it, see `_find`. Both sets have the same file names:
+    where both are there, those of Fashion-MNIST are in a folder with fashion in its name.
 
     Raises:
         UserError: a file is missing, cannot be downloaded, or is not the published one.
@@ -76,7 +80,7 @@ def load(
 
 
 def read(path: Path, shape: tuple[int, ...], *, remedy: str) -> np.ndarray:
-    """Read an IDX file of unsigned bytes, gzipped if its name ends with .gz: `shape` uint8.
+    """Read an IDX file of unsigned bytes, gzipped or not: `shape` uint8.
 
     The header is 0, 0, 8 (unsigned byte), the number of axes, then each length as a big-endian
     32-bit integer (format described on the MNIST page of LeCun, Cortes and Burges).
@@ -84,11 +88,7 @@ def read(path: Path, shape: tuple[int, ...], *, remedy: str) -> np.ndarray:
     Raises:
         UserError: not IDX, not of this shape, truncated or too long; `remedy` ends the message.
     """
-    try:
-        raw = path.read_bytes()
-        raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path} cannot be unpacked: {reason(error)}; {remedy}") from None
+    raw = _bytes(path, remedy)
     head = bytes([0, 0, 8, len(shape)]) + b"".join(n.to_bytes(4, "big") for n in shape)
     if raw[: len(head)] != head:
         found = raw[: len(head)].hex(" ", 4) or "nothing"
@@ -103,35 +103,85 @@ def read(path: Path, shape: tuple[int, ...], *, remedy: str) -> np.ndarray:
 
 
 def _find(kind: IdxSet, folder: Path) -> tuple[Path, dict[str, Path]]:
-    """Find the four files in `folder`, each with or without .gz; return their own folder too."""
+    """Find the four files in `folder` or below it; return the folder of the first, too.
+
+    As torchvision (MNIST/raw), Kaggle (each in a folder of its own, `-idx3-` as `.idx3-`) and the
+    original pages have them, with or without .gz.
+    """
     remedy = (
         f"put the four {kind.title} files there, or unset PERCEPTUNE_DATA_DIR and data.dir to "
         f"download them"
     )
-    try:
-        place = folder / kind.name if (folder / kind.name).is_dir() else folder
-        paths = {}
-        for file in CONTENTS:
-            candidates = (place / file, place / file.removesuffix(".gz"))
-            paths[file] = next((path for path in candidates if path.is_file()), place)
-            if paths[file] == place:
-                raise UserError(f"no file {place / file}; {remedy}")
-    except OSError as error:
-        raise UserError(f"cannot read {folder}: {reason(error)}; {remedy}") from None
-    return place, paths
+    if not folder.is_dir():
+        raise UserError(f"no folder {folder}; {remedy}")
+    candidates: dict[str, list[Path]] = {file: [] for file in CONTENTS}
+    for path in _below(folder):
+        file = path.name.replace(".idx", "-idx").removesuffix(".gz") + ".gz"
+        candidates.get(file, []).append(path)
+    paths = {}
+    for file, found in candidates.items():
+        if not found:
+            raise UserError(f"no file {folder / file}; {_other_form(folder)}{remedy}")
+        paths[file] = min(found, key=lambda path: _likeness(kind, path.relative_to(folder)))
+    return paths[next(iter(CONTENTS))].parent, paths
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """The files in `folder`, then those in the folders in it, and so on."""
+    for depth in range(1, _DEEPEST + 1):
+        found = islice(folder.glob("/".join("*" * depth)), _MOST_FILES)
+        yield from (path for path in sorted(found) if path.is_file())
+
+
+def _likeness(kind: IdxSet, path: Path) -> tuple[bool, int, str]:
+    """A key that is lowest for the likeliest of several files of one name."""
+    fashion = "fashion" in str(path.parent).lower()
+    return fashion != ("fashion" in kind.name), len(path.parts), str(path)
+
+
+def _other_form(folder: Path) -> str:
+    """What to do with a file of another form that is there instead, as the start of a remedy."""
+    for path in _below(folder):
+        form = path.suffix[1:]
+        if form in ("npz", "csv"):
+            return f"{path} is there: read it with data={form} data.path={path}; or "
+    return ""
 
 
 def _verify(kind: IdxSet, file: str, path: Path) -> str:
     """Compute the file's SHA-256 and compare it with the published one."""
     remedy = _remedy(kind)
     found = fingerprint(path, remedy=remedy)
-    known = kind.packed.get(path.name) or kind.unpacked.get(file)
-    if known not in (found, None):
-        raise UserError(
-            f"{path} is not {kind.title}'s {path.name}: expected SHA-256 {known}, "
-            f"found {found} ({path.stat().st_size} bytes); {remedy}"
-        )
-    return found
+    packed = path.suffix == ".gz"
+    known = kind.packed[file] if packed else kind.unpacked.get(file)
+    if known in (found, None):
+        return found
+    if packed and _holds(kind, file, path):  # packed again, by another gzip
+        return found
+    raise UserError(
+        f"{path} is not {kind.title}'s {path.name}: expected SHA-256 {known}, "
+        f"found {found} ({path.stat().st_size} bytes); {remedy}"
+    )
+
+
+def _holds(kind: IdxSet, file: str, path: Path) -> bool:
+    """True if the packed file `path` holds the published one."""
+    try:
+        raw = _bytes(path, "")
+    except UserError:
+        return False
+    return hashlib.sha256(raw).hexdigest() == kind.unpacked.get(file)
+
+
+def _bytes(path: Path, remedy: str) -> bytes:
+    """Read a file, unpacked if it is packed; more than any of the four is cut off."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(2)
+            file.seek(0)
+            return (gzip.open(file) if head == b"\x1f\x8b" else file).read(_LARGEST + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path} cannot be unpacked: {reason(error)}; {remedy}") from None
 
 
 def _decode(kind: IdxSet, paths: Mapping[str, Path]) -> Decoded:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from perceptune.data import centring, ink, table
+from perceptune.data import archive, centring, ink, inputs, table
 from perceptune.data.decoding import OTHER_SUFFIXES, SUFFIXES, decode
-from perceptune.data.files import reason, regular_file
 from perceptune.errors import UserError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+_TABLES = (".csv", ".csv.gz", ".csv.zip", ".zip", ".tsv", ".txt")
 _CLEAN = 0.25  # of the border's pixels are exactly black in an image of a data set,
 _CLEAN_INK = 0.6  # or as many, if it is of MNIST's form
 _BLANK = 0.05  # of the range of pixels: what differs less is one colour
@@ -28,7 +28,7 @@ class Pictures:
     """Images in the form of a network's inputs.
 
     Attributes:
-        images: (n, height · width) uint8.
+        images: (n, height · width), see `inputs.compact`.
         files: what each was read from, or None for rows of a table or an array.
         refused: one line for each file of a folder that holds no image for the network.
     """
@@ -38,7 +38,14 @@ class Pictures:
     refused: tuple[str, ...] = ()
 
 
-def read(path: Path, shape: Sequence[int], pixel_max: int, *, written: bool = True) -> Pictures:
+def read(
+    path: Path,
+    shape: Sequence[int],
+    pixel_max: int,
+    columns: Sequence[str] | None = None,
+    *,
+    written: bool = True,
+) -> Pictures:
     """Read images of `shape` (height, width) with pixels up to `pixel_max` from `path`.
 
     `path` is a picture of any size, dark on light or light on dark; a folder of pictures, read in
@@ -48,6 +55,7 @@ def read(path: Path, shape: Sequence[int], pixel_max: int, *, written: bool = Tr
         path: file or folder.
         shape: height and width in pixels.
         pixel_max: the largest value of a pixel.
+        columns: of a table, as the training data names them where the names have no numbers.
         written: each picture shows one digit or sign in ink; else one thing on a plain ground.
 
     Raises:
@@ -56,14 +64,14 @@ def read(path: Path, shape: Sequence[int], pixel_max: int, *, written: bool = Tr
     if path.is_dir():
         return _folder(path, shape, pixel_max, written)
     if path.suffix.lower() == ".npy":
-        return Pictures(_array(path, shape, pixel_max))
-    if path.suffix.lower() == ".csv":
-        return Pictures(_table(path, shape, pixel_max))
+        return Pictures(archive.pixels(path, shape, pixel_max))
+    if path.name.lower().endswith(_TABLES):
+        return Pictures(table.pixels(path, shape, pixel_max, columns))
     return Pictures(picture(path, shape, pixel_max, written=written)[None], [path])
 
 
 def picture(path: Path, shape: Sequence[int], pixel_max: int, *, written: bool) -> np.ndarray:
-    """Read a picture in the form of a data set's image, (height · width,) uint8.
+    """Read a picture in the form of a data set's image, (height · width,).
 
     Raises:
         UserError: not a picture, or not of one digit, or of a single colour.
@@ -75,7 +83,7 @@ def picture(path: Path, shape: Sequence[int], pixel_max: int, *, written: bool) 
             light = _ink(found, shape) if written else _thing(found, shape)
         except ink.NoInkError as error:
             raise UserError(f"{path} {error}") from None
-    return np.round(light * pixel_max).astype(np.uint8).ravel()
+    return inputs.as_stored(light, pixel_max).ravel()
 
 
 def _folder(path: Path, shape: Sequence[int], pixel_max: int, written: bool) -> Pictures:
@@ -93,7 +101,7 @@ def _folder(path: Path, shape: Sequence[int], pixel_max: int, written: bool) -> 
             images[file] = picture(file, shape, pixel_max, written=written)
         except UserError as error:
             refused.append(str(error))
-    rows = np.array([*images.values()], np.uint8).reshape(-1, shape[0] * shape[1])
+    rows = np.array([*images.values()]).reshape(-1, shape[0] * shape[1])
     return Pictures(rows, [*images], tuple(refused))
 
 
@@ -137,40 +145,3 @@ def _thing(picture: "Image", shape: Sequence[int]) -> np.ndarray:
 
 def _border(pixels: np.ndarray) -> np.ndarray:
     return np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-
-
-def _array(path: Path, shape: Sequence[int], pixel_max: int) -> np.ndarray:
-    """Read an array of images, (n, height · width) uint8."""
-    regular_file(path, remedy="choose a .npy array")
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)  # the head is checked first
-    except Exception as error:  # NumPy raises almost any exception for a damaged header
-        raise UserError(f"{path} is not an array: {reason(error)[:120]}") from None
-    size = shape[0] * shape[1]
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "uifb":
-        raise UserError(f"{path} holds no numbers")
-    alone = array.shape in ((size,), tuple(shape))
-    if not alone and (array.shape[1:] not in ((size,), tuple(shape)) or not len(array)):
-        raise UserError(
-            f"{path} has shape {array.shape}; expected (n, {size}) or (n, {shape[0]}, {shape[1]})"
-        )
-    low, high = array.min(), array.max()
-    if not (low >= 0 and high <= pixel_max):  # a NaN fails as well
-        raise UserError(f"{path}: pixels must be from 0 to {pixel_max}")
-    if array.dtype.kind == "f":
-        if 0 < high <= 1 < pixel_max and (array % 1).any():
-            raise UserError(
-                f"{path}: pixels must be from 0 to {pixel_max}, not from 0 to 1; multiply them by "
-                f"{pixel_max}"
-            )
-        array = np.rint(array)
-    images: np.ndarray = array.reshape(-1, size).astype(np.uint8, copy=False)
-    return images
-
-
-def _table(path: Path, shape: Sequence[int], pixel_max: int) -> np.ndarray:
-    """Read a table in the form of Kaggle's test.csv, (n, height · width) uint8."""
-    pixels = table.pixels(path, shape[0] * shape[1])
-    if pixels.max() > pixel_max:
-        raise UserError(f"{path}: pixels must be from 0 to {pixel_max}, got {pixels.max()}")
-    return pixels

@@ -32,6 +32,7 @@ class DataSpec:
         standardize: scale pixels to mean 0 and standard deviation 1 instead of to [0, 1].
         dir: folder with the files of a downloadable set; None downloads them.
         path: file of a set in a single file.
+        pixel_max: the value of white in that file; None takes it from the pixels.
 
     Raises:
         RangeError: an unknown name, or a number outside its range.
@@ -43,11 +44,14 @@ class DataSpec:
     standardize: bool
     dir: str | None
     path: str | None
+    pixel_max: int | None = None
 
     def __post_init__(self) -> None:
         check(self.name in SOURCES, "name", "one of " + ", ".join(SOURCES), self.name)
         check_validation(self.validation)
         check_nonnegative(split_seed=self.split_seed)
+        holds = self.pixel_max is None or 1 <= self.pixel_max <= 65_535
+        check(holds, "pixel_max", "from 1 to 65535, or null", self.pixel_max)
 
 
 def load(spec: DataSpec, *, cache: Path | None = None) -> Dataset:
@@ -98,12 +102,12 @@ def fashion_mnist(spec: DataSpec, cache: Path | None) -> Dataset:
 
 def csv(spec: DataSpec, cache: Path | None) -> Dataset:
     """A table in the form of Kaggle's "Digit Recognizer"; it has no test part of its own."""
-    return table.load(_file(spec), cache=cache)
+    return table.load(_file(spec), pixel_max=spec.pixel_max, cache=cache)
 
 
 def npz(spec: DataSpec, cache: Path | None) -> Dataset:
     """An archive in the form of Keras's mnist.npz."""
-    return archive.load(_file(spec), cache=cache)
+    return archive.load(_file(spec), pixel_max=spec.pixel_max, cache=cache)
 
 
 def _folder(spec: DataSpec) -> Path | None:

@@ -8,12 +8,14 @@ the metadata that others put into it.
 import json
 import math
 import os
+import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from perceptune.nn import npz
 from perceptune.nn.activations import ACTIVATIONS
 from perceptune.nn.checks import check_finite
 from perceptune.nn.layout import Array
@@ -24,6 +26,9 @@ _META = "meta"
 _NAMES = "arrays"  # within meta
 _NETWORK = "perceptune network 1"
 _TRAINING = "perceptune training 2"  # raise it when the contents of a checkpoint change
+
+# What wrong keys, types, sizes and numbers in a file raise where values are made of them.
+_FAULTS = (KeyError, TypeError, ValueError, AttributeError, OverflowError, MemoryError)
 
 
 def save(path: Path, arrays: dict[str, Array], meta: dict[str, Any]) -> None:
@@ -36,7 +41,7 @@ def save(path: Path, arrays: dict[str, Array], meta: dict[str, Any]) -> None:
     for name, array in arrays.items():
         check_finite(f"{name} cannot be saved: it is", array)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}.{os.getpid()}@{platform.node()}")
     try:
         with partial.open("wb") as file:
             text = np.array(json.dumps(meta | {_NAMES: sorted(arrays)}))
@@ -44,6 +49,8 @@ def save(path: Path, arrays: dict[str, Array], meta: dict[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:  # of a full disk it does not say where
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -56,19 +63,23 @@ def load(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
         ValueError: it is damaged, or was not written by `save`.
     """
     try:
-        # Opened here because NumPy never closes a file that is not an archive.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        meta = json.loads(str(arrays.pop(_META)))
+        heads = npz.heads(path)
+        whole = _META in heads and heads[_META].dtype.kind == "U" and heads[_META].shape == ()
+        size = sum(math.prod(head.shape) * head.dtype.itemsize for head in heads.values())
+        if not whole or size > path.stat().st_size:  # `save` does not compress
+            raise ValueError("it has no meta, or is packed")
+        meta = json.loads(str(npz.read(path, _META)))
+        # A wrong length in the archive's directory hides arrays without an error.
+        if not isinstance(meta, dict) or meta.pop(_NAMES, None) != sorted(heads.keys() - {_META}):
+            raise ValueError("its meta does not name its arrays")
+        arrays = {name: npz.read(path, name) for name in heads if name != _META}
+        for name, array in arrays.items():
+            check_finite(f"{name} is", array)
     except FileNotFoundError:
         raise
-    except Exception as error:  # zipfile raises almost any exception for a corrupt file
-        raise ValueError(f"{path} is damaged, or not a Perceptune file") from error
-    # A wrong length in the archive's directory hides arrays without an error, and NumPy returns
-    # entries that are not arrays as bytes.
-    whole = isinstance(meta, dict) and meta.pop(_NAMES, None) == sorted(arrays)
-    if not whole or any(isinstance(array, bytes) for array in arrays.values()):
-        raise ValueError(f"{path} is not a Perceptune file")
+    except (ValueError, RecursionError, MemoryError, OSError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise ValueError(f"{path} is damaged, or not a Perceptune file: {reason}") from error
     return arrays, meta
 
 
@@ -123,7 +134,7 @@ def load_network(path: Path) -> SavedNetwork:
     try:
         network = _network(meta["network"], arrays["weight_1"].dtype)
         return SavedNetwork(network, _parameters(network, arrays), _metadata(meta))
-    except (KeyError, TypeError, ValueError, MemoryError) as error:
+    except _FAULTS as error:
         raise ValueError(f"{path} is damaged or inconsistent: {error}") from error
 
 
@@ -131,26 +142,28 @@ def _network(spec: dict[str, Any], dtype: np.dtype) -> Network:
     """Make the network that `spec` describes, for weights of `dtype`."""
     if dtype not in (np.float32, np.float64):
         raise ValueError(f"type {dtype}")
-    if not (math.isfinite(spec["scale"]) and math.isfinite(spec["shift"])):
-        raise ValueError("scale or shift")
+    widths = spec["widths"]
+    if not isinstance(widths, list) or not all(type(width) is int for width in widths):
+        raise TypeError("widths")
+    for name in ("scale", "shift"):
+        if isinstance(spec[name], bool) or not abs(spec[name]) <= np.finfo(dtype).max:
+            raise ValueError(name)
     activation = ACTIVATIONS[spec["activation"]](**spec["activation_options"])
-    return Network(
-        spec["widths"], activation, scale=spec["scale"], shift=spec["shift"], dtype=dtype
-    )
+    return Network(widths, activation, scale=spec["scale"], shift=spec["shift"], dtype=dtype)
 
 
 def _parameters(network: Network, arrays: dict[str, Array]) -> Array:
     """Collect weights and biases in one θ (size,)."""
-    theta = network.layout.zeros(network.dtype)
-    for number, layer in enumerate(network.layout.layers(theta), start=1):
-        for name, view in (("weight", layer.weight), ("bias", layer.bias)):
+    parts = []
+    for number, (rows, columns) in enumerate(network.layout.shapes, start=1):
+        for name, shape in (("weight", (rows - 1, columns)), ("bias", (columns,))):
             array = arrays[f"{name}_{number}"]
-            if array.shape != view.shape or not np.isfinite(array).all():
+            if array.shape != shape or array.dtype != network.dtype:
                 raise ValueError(f"{name}_{number}")
-            view[:] = array
-    if len(arrays) != 2 * len(network.layout.shapes):
+            parts.append(array.ravel())
+    if len(arrays) != len(parts):
         raise ValueError(f"widths {list(network.widths)}")
-    return theta
+    return np.concatenate(parts)
 
 
 def save_training(
@@ -194,16 +207,16 @@ def load_training(path: Path) -> tuple[TrainingState, dict[str, Array], dict[str
         )
     try:
         return _state(arrays, meta), _with_prefix("extra.", arrays), _metadata(meta)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except _FAULTS as error:
         raise ValueError(f"{path} is damaged or inconsistent: {error}") from error
 
 
 def _state(arrays: dict[str, Array], meta: dict[str, Any]) -> TrainingState:
     theta, average, epoch = arrays["theta"], arrays.get("average"), meta["epoch"]
     for array in (theta, theta if average is None else average):
-        if array.ndim != 1 or array.shape != theta.shape or not np.isfinite(array).all():
+        if array.ndim != 1 or array.shape != theta.shape or array.dtype.kind != "f":
             raise ValueError("theta or its average")
-    if not isinstance(epoch, int) or epoch < 0:
+    if type(epoch) is not int or epoch < 0:
         raise ValueError(f"epoch {epoch}")
     return TrainingState(
         theta=theta,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from optuna_joblib_sweeper.leftovers import clear, mark
 from perceptune.errors import UserError
 from perceptune.evaluation import Spread
 
@@ -47,7 +48,8 @@ def published(folder: Path) -> Iterator[Page]:
     _refuse_foreign(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        clear(folder.parent, f".{folder.name}.*")
+        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.{mark()}-", dir=folder.parent))
     except OSError as error:
         raise UserError(f"--output {folder} cannot be written: {error.strerror}") from None
     try:

@@ -144,15 +144,19 @@ def example(parts: Split) -> Array:
 
 def metadata(training: Training) -> dict[str, Any]:
     """The metadata of a network's file: enough to apply it to new images."""
-    data = training.data
+    data, spec = training.data, training.config.data
     return {
         "shape": data.shape,
         "classes": data.classes,
         "pixel_max": data.pixel_max,
+        "columns": data.columns,
         "data": {
             "name": data.name,
             "digest": data.digest,
-            "split_seed": training.config.data.split_seed,
+            "split_seed": spec.split_seed,
+            "dir": spec.dir,
+            "path": spec.path,
+            "origin": data.origin,
         },
         "epoch": training.best.epoch,
         "val/accuracy": training.best.metrics.get("val/accuracy"),

@@ -9,16 +9,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from optuna_joblib_sweeper import CurrentTrial
+from optuna_joblib_sweeper.secrets import masked
 from perceptune import terminal
 from perceptune.config import Config, flatten, to_yaml
-from perceptune.errors import UserError
+from perceptune.errors import StoreError, UnrecordedError, UserError
+from perceptune.nn.checkpoint import save_network
 from perceptune.nn.fit import Epoch
 from perceptune.runs.diagnostics import Diagnostics
 from perceptune.runs.loop import run_epochs
-from perceptune.runs.results import record_results
-from perceptune.runs.training import Training, checkpoint_of, restore_attempt, resume, start
+from perceptune.runs.results import metadata, record_results
+from perceptune.runs.training import (
+    Training,
+    checkpoint_of,
+    restore_attempt,
+    resume,
+    save,
+    start,
+)
 from perceptune.tracking import ownership
 from perceptune.tracking.lifecycle import open_folder, open_run
+from perceptune.tracking.reading import has_run
 from perceptune.tracking.runs import Run
 from perceptune.tracking.store import ExperimentRef
 
@@ -85,7 +95,7 @@ def train(
         name = name_of(config, first.overrides)
         alone = not (trial or quiet)
         recorded = _recorded(trainings, config, name, folder, trial, tags)
-        with recorded as run, _resume_hint(first, alone):
+        with recorded as run, _resume_hint(first, alone), _kept(trainings, folder):
             outcome, metrics = _run(trainings, config, run, trial, alone)
         for training in trainings:
             if training.checkpoint:
@@ -120,8 +130,8 @@ def describe(run: Run, config: Config, training: Training) -> None:
         "classes": len(data.classes),
     }
     run.log_data(data.name, data.digest, data.origin, profile)
-    run.log_text("config.yaml", to_yaml(dict(config.settings)))
-    run.log_text("overrides.yaml", to_yaml(training.overrides))
+    run.log_text("config.yaml", to_yaml(config.recorded))
+    run.log_text("overrides.yaml", masked(to_yaml(training.overrides)))
 
 
 def name_of(config: Config, overrides: Sequence[str]) -> str:
@@ -139,7 +149,7 @@ def name_of(config: Config, overrides: Sequence[str]) -> str:
 def _begin(config: Config, overrides: list[str], trial: CurrentTrial) -> list[Training]:
     """The trainings of the run, each resumed from its checkpoint if there is one."""
     if not trial:
-        return [resume(config, overrides) if config.resume else start(config, overrides)]
+        return [_resume(config, overrides) if config.resume else start(config, overrides)]
     # When a trial is confirmed, each fresh seed has a run of its own.
     seeds = [config.seed] if trial.confirming else seeds_of(config)
     assert trial.folder is not None
@@ -151,8 +161,19 @@ def _begin(config: Config, overrides: list[str], trial: CurrentTrial) -> list[Tr
         restore_attempt(training)
         trainings.append(training)
     # Read by `sweep_hooks` after the study.
-    (trial.folder / "config.yaml").write_text(to_yaml(dict(config.settings)))
+    (trial.folder / "config.yaml").write_text(to_yaml(config.recorded))
     return trainings
+
+
+def _resume(config: Config, overrides: list[str]) -> Training:
+    """Resume a training in the store in use if that has its run: a project may have been moved."""
+    training = resume(config, overrides)
+    tracking, here = training.config.tracking, config.tracking.uri
+    if tracking.enabled and training.run_id and tracking.uri != here:
+        typed = any(word.startswith("tracking.uri=") for word in overrides)
+        if typed or has_run(here, training.run_id):
+            training.config = training.config.changed(**{"tracking.uri": here})
+    return training
 
 
 def seeds_of(config: Config) -> list[int]:
@@ -167,6 +188,8 @@ def _run(
     first = trainings[0]
     if all(training.state.epoch == 0 for training in trainings):
         describe(run, config, first)
+    elif not trial:
+        _record_missing(first, run)
     diagnostics = Diagnostics(first) if config.tracking.diagnostics else None
     with terminal.progress(config.recipe.epochs, first.state.epoch, quiet=not alone) as show:
 
@@ -179,6 +202,44 @@ def _run(
     if diagnostics and first.network.widths[1:-1]:
         run.log_figure("activations", diagnostics.draw)
     return outcome, metrics
+
+
+def _record_missing(training: Training, run: Run) -> None:
+    """Record the epochs before a resumption that the record lacks."""
+    for row in training.history:
+        measured = {name: value for name, value in row.items() if name != "epoch"}
+        run.log_metrics(measured, int(row["epoch"]))
+
+
+@contextmanager
+def _kept(trainings: Sequence[Training], folder: Path) -> Iterator[None]:
+    """Keep what was trained in `folder` if the store, or the disk below it, fails.
+
+    Raises:
+        UnrecordedError: the failure, and where the network is.
+    """
+    try:
+        yield
+    except (StoreError, OSError) as error:
+        if trainings[0].state.epoch == 0:
+            raise
+        places = [_keep(training, folder) for training in trainings]
+        raise UnrecordedError(f"{error}; {'; '.join(places)}") from error
+
+
+def _keep(training: Training, folder: Path) -> str:
+    """Write network and checkpoint; returns where they are, as text."""
+    seed = f"_{training.config.seed}" if training.config.repeats > 1 else ""
+    weights = folder / "weights" / f"best{seed}.npz"
+    again = f"perceptune train resume={training.run_id or training.checkpoint}"
+    try:
+        save_network(weights, training.network, training.best.theta, metadata(training))
+        save(training)
+    except OSError as error:
+        lost = f"the network could not be kept in {folder}: {error.strerror or error}"
+        there = training.checkpoint and training.checkpoint.is_file()
+        return f"{lost}; the last checkpoint is there: {again}" if there else lost
+    return f"the network after epoch {training.best.epoch} is in {weights}; to go on: {again}"
 
 
 @contextmanager

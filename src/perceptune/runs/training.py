@@ -3,15 +3,19 @@
 Knows data, network and checkpoint; knows nothing of where a run is recorded or shown.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import NoneType
 
 import numpy as np
 
+from optuna_joblib_sweeper.leftovers import clear
 from perceptune.config import Config, flatten, parse
 from perceptune.data import sources
 from perceptune.data.dataset import Dataset
+from perceptune.data.files import regular_file
 from perceptune.data.split import Split, moments, split
 from perceptune.errors import DivergedError, UserError
 from perceptune.nn import checkpoint
@@ -169,11 +173,9 @@ def resume(config: Config, overrides: list[str]) -> Training:
         UserError: there is no such checkpoint, or it does not match the settings or the data.
     """
     assert config.resume is not None
-    path = Path(config.resume)
-    if not path.is_file():
-        path = checkpoint_of(config.resume)
+    path = _checkpoint_named(config.resume)
     try:
-        state, arrays, metadata = checkpoint.load_training(path)
+        kept = _read(path)
     except FileNotFoundError:
         raise UserError(
             f"resume={config.resume}: no checkpoint at {path}; the run has finished, "
@@ -181,33 +183,115 @@ def resume(config: Config, overrides: list[str]) -> Training:
         ) from None
     except ValueError as error:
         raise UserError(f"resume={config.resume}: {error}") from None
-    saved = parse(metadata["config"])
-    _refuse_changes(config, saved, overrides)
-    data, parts, network = prepare(saved)
-    if data.digest != metadata["data"]:
+    _refuse_changes(config, kept.config, overrides)
+    data, parts, network = prepare(kept.config)
+    if data.digest != kept.data:
         raise UserError(
             f"resume={config.resume}: the data has changed since the training began; "
             "restore it, or start a new run"
         )
-    best = Best(arrays["best"], **metadata["best"])
-    training = Training(saved, data, parts, network, state, best, metadata["overrides"])
-    training.run_id, training.checkpoint = metadata["run_id"], path
-    training.seconds, training.history = metadata["seconds"], metadata["history"]
+    if network.layout.size != kept.state.theta.size:
+        raise UserError(f"resume={config.resume}: {path} has weights of another network")
+    training = Training(kept.config, data, parts, network, kept.state, kept.best, kept.overrides)
+    training.run_id, training.checkpoint = kept.run_id, path
+    training.seconds, training.history = kept.seconds, kept.history
     return training
 
 
 def restore_attempt(training: Training) -> None:
     """Continue from the checkpoint of an earlier attempt at the same trial, if it matches."""
     assert training.checkpoint is not None
+    clear(training.checkpoint.parent)  # half a checkpoint, if that attempt was killed in writing
     if not training.checkpoint.is_file():
         return
     try:
-        state, arrays, metadata = checkpoint.load_training(training.checkpoint)
+        kept = _read(training.checkpoint)
     except ValueError:
         return  # this attempt starts from the beginning
-    if metadata["config"] == training.config.settings and metadata["data"] == training.data.digest:
-        training.state, training.best = state, Best(arrays["best"], **metadata["best"])
-        training.seconds, training.history = metadata["seconds"], metadata["history"]
+    same = kept.config.recorded == training.config.recorded and kept.data == training.data.digest
+    if same and kept.state.theta.shape == training.state.theta.shape:
+        training.state, training.best = kept.state, kept.best
+        training.seconds, training.history = kept.seconds, kept.history
+
+
+@dataclass(frozen=True)
+class _Checkpoint:
+    """The contents of a checkpoint; see `save` and `Training`."""
+
+    state: TrainingState
+    best: Best
+    config: Config
+    overrides: list[str]
+    data: str
+    run_id: str | None
+    seconds: float
+    history: list[dict[str, float]]
+
+
+def _checkpoint_named(name: str) -> Path:
+    """The file that `name` means: a path, or the id of a run."""
+    path = Path(name).expanduser()
+    try:
+        there = path.exists()
+    except OSError:
+        there = False
+    if not there:
+        return checkpoint_of(name)
+    regular_file(path, remedy=f"resume={name} is neither a run id nor a checkpoint")
+    return path
+
+
+def _read(path: Path) -> _Checkpoint:
+    """Read a checkpoint as a whole.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a part is missing, of a wrong type or size, or does not fit the others.
+    """
+    state, arrays, notes = checkpoint.load_training(path)
+    try:
+        best = Best(arrays["best"], **notes.pop("best"))
+        kept = _Checkpoint(state, best, parse(notes.pop("config")), **notes)
+        faults = [name for name, fits in _parts(kept) if not fits]
+    except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
+        raise ValueError(f"{path} is damaged or inconsistent: {error}") from None
+    if faults:
+        raise ValueError(f"{path} is damaged or inconsistent: {faults[0]}")
+    return kept
+
+
+def _parts(kept: _Checkpoint) -> Iterator[tuple[str, bool]]:
+    """The parts of a checkpoint, and whether each fits."""
+    state, best, recipe = kept.state, kept.best, kept.config.recipe
+    theta = state.theta
+    yield "theta", theta.dtype == kept.config.network.dtype
+    yield "best", best.theta.shape == theta.shape and best.theta.dtype == theta.dtype
+    yield "average", (state.average is not None) == bool(recipe.ema)
+    own, expected = state.optimizer, recipe.optimizer.init(theta.size, theta.dtype)
+    yield (
+        "optimizer",
+        own.keys() == expected.keys()
+        and all(
+            own[name].shape == array.shape and own[name].dtype == array.dtype
+            for name, array in expected.items()
+        ),
+    )
+    yield "epoch", 0 <= state.epoch <= recipe.epochs
+    yield "best", type(best.epoch) is int and 0 <= best.epoch <= state.epoch
+    yield "best", type(best.age) is int and best.age >= 0 and _are_numbers(best.metrics)
+    yield "overrides", all(type(word) is str for word in kept.overrides)
+    yield "overrides", type(kept.overrides) is list
+    yield "data", type(kept.data) is str
+    yield "run_id", type(kept.run_id) in (str, NoneType)
+    yield "seconds", _are_numbers({"seconds": kept.seconds}) and kept.seconds >= 0
+    yield "history", type(kept.history) is list and bool(kept.history) == bool(state.epoch)
+    for row in kept.history:
+        yield "history", _are_numbers(row) and row.keys() >= {"epoch", *best.metrics}
+        yield "history", 0 < row["epoch"] <= state.epoch
+
+
+def _are_numbers(values: dict[str, float]) -> bool:
+    return all(type(value) in (int, float) and math.isfinite(value) for value in values.values())
 
 
 def _refuse_changes(config: Config, saved: Config, overrides: list[str]) -> None:
@@ -215,7 +299,7 @@ def _refuse_changes(config: Config, saved: Config, overrides: list[str]) -> None
     now, then = flatten(config.settings), flatten(saved.settings)
     for override in overrides:
         key = override.partition("=")[0].lstrip("+~")
-        if key == "resume":
+        if key in ("resume", "tracking.uri"):  # a moved project has its store elsewhere
             continue
         for name in now.keys() | then.keys():
             if (name == key or name.startswith(f"{key}.")) and now.get(name) != then.get(name):
@@ -238,7 +322,7 @@ def save(training: Training) -> None:
         training.state,
         {"best": training.best.theta},
         {
-            "config": training.config.settings,
+            "config": training.config.recorded,
             "overrides": training.overrides,
             "data": training.data.digest,
             "run_id": training.run_id,

@@ -4,13 +4,14 @@ Knows nothing of what they record. Only MLflow's client is used, no global state
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from optuna_joblib_sweeper import mlflow_runs
-from optuna_joblib_sweeper.processes import may_be_alive
+from optuna_joblib_sweeper import mlflow_runs, mlflow_stores
+from optuna_joblib_sweeper.processes import is_dead, may_be_alive
+from optuna_joblib_sweeper.secrets import masked
 from optuna_joblib_sweeper.signals import interrupts_wait
 from perceptune.errors import StoreError
 from perceptune.tracking.ownership import context_tags
@@ -87,10 +88,9 @@ def close_dead_runs(client: "MlflowClient", experiment_id: str) -> None:
     A held one is left to who opened it, which knows whether it was finished.
     """
     for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
-        pid = run.data.tags.get("pid")
-        held = mlflow_runs.HELD_TAG in run.data.tags
-        if pid and not held and not may_be_alive(run.data.tags):
-            reason = f"process {pid} was killed"
+        tags = run.data.tags
+        if mlflow_runs.HELD_TAG not in tags and is_dead(tags):
+            reason = f"process {tags['pid']} was killed"
             mlflow_runs.close_run(client, run.info.run_id, "FAILED", "failed", reason)
 
 
@@ -108,23 +108,30 @@ def _held(open_: Callable[[], AnyRun], close: Callable[..., None]) -> Iterator[A
         by_signal = isinstance(error, KeyboardInterrupt | SystemExit)
         run.outcome = getattr(error, "outcome", "failed")
         reason = "interrupted" if by_signal else f"{type(error).__name__}: {error}"[:500]
-        close(run, "KILLED" if by_signal else "FAILED", reason)
+        with suppress(
+            StoreError
+        ):  # the store may be what failed; the run is closed at the next start
+            close(run, "KILLED" if by_signal else "FAILED", masked(reason))
         raise
     close(run, "FINISHED")
 
 
 @interrupts_wait()
 def _close_parent(run: MlflowRun, status: str, reason: str | None = None) -> None:
-    close_dead_runs(run.client, run.client.get_run(run.id).info.experiment_id)
-    run.close(status, reason)
-    if not children_of(run.store, run.id):
-        run.client.delete_run(run.id)
+    with errors_of(run.store):
+        mlflow_stores.refuse_silent(run.store)
+        close_dead_runs(run.client, run.client.get_run(run.id).info.experiment_id)
+        run.close(status, reason)
+        if not children_of(run.store, run.id):
+            run.client.delete_run(run.id)
 
 
 def _create(
     ref: ExperimentRef, name: str, tags: Mapping[str, str], parent: str | None
 ) -> MlflowRun:
     client, experiment = open_experiment(ref)
+    if parent is not None and find_run(ref.uri, parent) is None:
+        raise StoreError(f"tracking.parent={parent} is no run in {ref.uri}; leave it out")
     with errors_of(ref.uri):
         close_dead_runs(client, experiment)
         every = {**context_tags(), **tags}
@@ -135,7 +142,7 @@ def _create(
 def _reopen(uri: str, run_id: str, tags: Mapping[str, str], borrowed: bool) -> MlflowRun:
     found = find_run(uri, run_id)
     if found is None:
-        raise StoreError(f"run {run_id} does not exist in {uri}")
+        raise StoreError(f"run {run_id} does not exist in {masked(uri)}")
     run = MlflowRun(client_of(uri), run_id, uri, borrowed=borrowed)
     run.logged_epochs = last_epoch(uri, run_id) or 0
     with errors_of(uri):

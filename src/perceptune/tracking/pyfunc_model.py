@@ -1,10 +1,9 @@
 """A trained network as an MLflow model: the code that runs wherever the model is loaded.
 
-It is copied into the model with `perceptune.nn` and may import nothing else of Perceptune: loading
-the model needs its listed requirements alone.
+It is copied into the model with `perceptune.nn` and `perceptune.data.inputs`, and may import
+nothing else of Perceptune: loading the model needs its listed requirements alone.
 """
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ import numpy as np
 import pandas as pd
 from mlflow.pyfunc import PythonModel  # type: ignore[attr-defined]
 
+from perceptune.data.inputs import as_pixels
 from perceptune.nn.checkpoint import load_network
-from perceptune.nn.layout import Array
 
 
 class Classifier(PythonModel):
@@ -34,14 +33,14 @@ class Classifier(PythonModel):
             context: unused.
             model_input: pixels in the range of the training data, of any integer or float type: an
                 array (images, pixels) or (images, height, width), a single image, nested lists,
-                or a table with a column per pixel.
+                or a table with a column per pixel, in any order if its columns have names.
             params: `probabilities: true` adds the probabilities of all classes.
 
         Raises:
-            ValueError: another number of pixels, or values out of range.
+            ValueError: another number of pixels, other columns, or another range.
         """
         metadata = self.saved.metadata
-        pixels = as_pixels(model_input, metadata["shape"], metadata["pixel_max"])
+        pixels = as_pixels(model_input, metadata)
         probabilities = self.saved.network.probabilities(self.saved.theta, pixels)
         best = probabilities.argmax(axis=1)
         names = np.array(metadata["classes"], dtype=object)
@@ -51,42 +50,6 @@ class Classifier(PythonModel):
         if params and params.get("probabilities"):
             table[[f"p_{name}" for name in names]] = probabilities.astype(np.float64)
         return table
-
-
-def as_pixels(given: Any, shape: tuple[int, int], highest: int) -> Array:
-    """Convert images in any supported form to (images, pixels), uint8 or float32.
-
-    Args:
-        given: see `Classifier.predict`.
-        shape: (height, width) of an image.
-        highest: the largest value a pixel can have.
-
-    Raises:
-        ValueError: see `Classifier.predict`.
-    """
-    array = np.asarray(given.to_numpy() if hasattr(given, "to_numpy") else given)
-    size = math.prod(shape)
-    if array.shape in ((size,), tuple(shape)) or array.shape[1:] in ((size,), tuple(shape)):
-        array = array.reshape(-1, size)
-    else:
-        raise ValueError(
-            f"images must be (n, {size}) or (n, {shape[0]}, {shape[1]}), got {array.shape}"
-        )
-    if array.dtype == np.uint8:
-        pixels: Array = array
-    else:
-        try:
-            pixels = array.astype(np.float32)
-        except (TypeError, ValueError):
-            raise ValueError(f"pixels must be numbers from 0 to {highest}") from None
-    if not len(pixels):
-        return pixels
-    low, high = float(pixels.min()), float(pixels.max())
-    if not (low >= 0 and high <= highest):  # a NaN fails as well
-        raise ValueError(f"pixels must be from 0 to {highest}, got {low:g} to {high:g}")
-    if pixels.dtype != np.uint8 and 0 < high <= 1 < highest and (pixels % 1).any():
-        raise ValueError(f"pixels must be from 0 to {highest}, not from 0 to 1; multiply them")
-    return pixels
 
 
 # Imported as part of Perceptune, as by tests, the module declares no model.

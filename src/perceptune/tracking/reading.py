@@ -4,10 +4,11 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from perceptune.tracking.store import client_to_read, errors_of
+from perceptune.errors import StoreError
+from perceptune.tracking.store import client_to_read, errors_of, search
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -45,6 +46,19 @@ def all_runs(uri: str) -> list[RunRecord]:
     return list(_search(uri, ""))
 
 
+def tested_runs(uri: str) -> list[RunRecord]:
+    """The finished trainings with a test accuracy, after the parents of repeats; oldest first.
+
+    The store finds them, since most runs of a large one are trials without.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    tested = "attributes.status = 'FINISHED' and metrics.`test/accuracy` >= 0"
+    found = [*_search(uri, "tags.kind = 'repeats'"), *_search(uri, tested)]
+    return list({run.id: run for run in found}.values())
+
+
 def children_of(uri: str, parent_id: str) -> list[RunRecord]:
     """The runs directly below a run, oldest first.
 
@@ -66,8 +80,18 @@ def find_run(uri: str, run_id: str) -> RunRecord | None:
     with errors_of(uri):
         try:
             return _record(client.get_run(run_id))
-        except MlflowException:
-            return None
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
+
+
+def has_run(uri: str, run_id: str) -> bool:
+    """True if the store can be read and has that run."""
+    try:
+        return find_run(uri, run_id) is not None
+    except StoreError:
+        return False
 
 
 def history(uri: str, run_id: str) -> list[dict[str, float]]:
@@ -117,15 +141,14 @@ def fetch_file(uri: str, run_id: str, name: str, folder: Path) -> Path | None:
     """Copy a file of a run into `folder`; None if the run has no such file.
 
     Raises:
-        StoreError: the store cannot be opened.
+        StoreError: the store cannot be opened, or the file cannot be read.
     """
-    client = client_to_read(uri)
-    from mlflow.exceptions import MlflowException
-
-    try:
+    client, parent = client_to_read(uri), str(PurePosixPath(name).parent)
+    with errors_of(uri):
+        there = client.list_artifacts(run_id, None if parent == "." else parent)
+        if name not in {file.path for file in there}:
+            return None
         return Path(client.download_artifacts(run_id, name, str(folder)))
-    except (MlflowException, OSError):
-        return None
 
 
 def records_in(folder: Path) -> dict[Path, int]:
@@ -165,15 +188,7 @@ def _search(uri: str, condition: str) -> Iterator[RunRecord]:
     client = client_to_read(uri)
     with errors_of(uri):
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-        token = None
-        while experiments:
-            page = client.search_runs(
-                experiments, condition, order_by=["attributes.start_time ASC"], page_token=token
-            )
-            yield from map(_record, page)
-            token = page.token
-            if not token:
-                return
+        yield from map(_record, search(client, experiments, condition))
 
 
 def _record(run: "Run") -> RunRecord:

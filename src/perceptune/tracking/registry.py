@@ -5,6 +5,7 @@ installed Perceptune do not shadow each other.
 """
 
 import logging
+import math
 import shutil
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import perceptune
 from optuna_joblib_sweeper.mlflow_runs import winner_of
+from optuna_joblib_sweeper.secrets import masked
 from perceptune.errors import StoreError
 from perceptune.nn.layout import Array
 from perceptune.tracking.reading import fetch_file
@@ -108,7 +110,7 @@ def fetch_weights(uri: str, model: str, folder: Path, artifact: str = BEST) -> P
         run_id = winner_of(client.get_run(model).data.tags) or model
     except MlflowException as error:
         reason = str(error).splitlines()[0][:200]
-        raise StoreError(f"no model {model} in {uri}: {reason}") from None
+        raise StoreError(masked(f"no model {model} in {uri}: {reason}")) from None
     path = fetch_file(uri, run_id, artifact, folder)
     if path is None:
         raise StoreError(f"run {run_id} has no {artifact}; it did not finish")
@@ -178,10 +180,18 @@ def _why_champion_stays(client: "MlflowClient", registration: Registration) -> s
     old = f"the {CHAMPION}, version {champion.version},"
     if champion.tags.get("data.sha256") != registration.digest:
         return f"{old} stays: it was trained on other data"
-    best = float(champion.tags.get("val/accuracy", "nan"))
+    best = _number(champion.tags.get("val/accuracy"))
     if registration.accuracy is None or not registration.accuracy > best:
         return f"{old} stays: validation accuracy {best:.4f} is not beaten"
     return None
+
+
+def _number(text: str | None) -> float:
+    """A tag's number; NaN if there is none, since anybody may write tags."""
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return math.nan
 
 
 def _build(folder: Path, weights: Path, example: Any, run_id: str, model_id: str) -> None:
@@ -220,7 +230,7 @@ def _carried(folder: Path) -> Iterator[Path]:
     """
     code = folder / _CARRIED
     code.mkdir()
-    for source in sorted((_PACKAGE / "nn").glob("*.py")):
+    for source in (*sorted((_PACKAGE / "nn").glob("*.py")), _PACKAGE / "data" / "inputs.py"):
         (code / source.name).write_text(_renamed(source), "utf-8")
     script = folder / "classifier.py"
     script.write_text(_renamed(_PACKAGE / "tracking" / "pyfunc_model.py"), "utf-8")
@@ -234,4 +244,5 @@ def _carried(folder: Path) -> Iterator[Path]:
 
 
 def _renamed(source: Path) -> str:
-    return source.read_text("utf-8").replace("perceptune.nn", _CARRIED)
+    text = source.read_text("utf-8")
+    return text.replace("perceptune.nn", _CARRIED).replace("perceptune.data", _CARRIED)

@@ -10,10 +10,11 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
-from optuna_joblib_sweeper import mlflow_runs
+from optuna_joblib_sweeper import mlflow_runs, mlflow_stores
 from optuna_joblib_sweeper.signals import interrupts_wait
 from perceptune.nn.layout import Array
 from perceptune.tracking import registry
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _TABLES = "mlflow.loggedArtifacts"
+Arguments = ParamSpec("Arguments")
 
 
 class Run(ABC):
@@ -161,6 +163,21 @@ class FolderRun(Run):
         (self.folder / f"{RECORD}.part").replace(self.folder / RECORD)
 
 
+def _in_store(
+    method: Callable[Concatenate["MlflowRun", Arguments], None],
+) -> Callable[Concatenate["MlflowRun", Arguments], None]:
+    """Make a method write whole or not at all, and translate the errors of the store."""
+
+    @wraps(method)
+    def write(
+        self: "MlflowRun", /, *arguments: Arguments.args, **options: Arguments.kwargs
+    ) -> None:
+        with interrupts_wait(), errors_of(self.store):
+            method(self, *arguments, **options)
+
+    return write
+
+
 @dataclass
 class MlflowRun(Run):
     """A run in an MLflow store, written through the client alone.
@@ -178,30 +195,33 @@ class MlflowRun(Run):
     borrowed: bool = False
     logged_epochs: int = 0
 
+    @_in_store
     def log_params(self, params: Mapping[str, Any]) -> None:
         """See `Run`."""
         mlflow_runs.log_batch(self.client, self.id, params=params)
 
+    @_in_store
     def log_metrics(self, metrics: Mapping[str, float], epoch: int | None = None) -> None:
         """See `Run`."""
         if epoch is None or epoch > self.logged_epochs:
             mlflow_runs.log_batch(self.client, self.id, metrics=metrics, step=epoch or 0)
 
+    @_in_store
     def log_tags(self, tags: Mapping[str, str]) -> None:
         """See `Run`."""
         mlflow_runs.log_batch(self.client, self.id, tags=tags)
 
-    @interrupts_wait()
+    @_in_store
     def log_file(self, path: Path, folder: str = "") -> None:
         """See `Run`."""
         self.client.log_artifact(self.id, str(path), folder or None)
 
-    @interrupts_wait()
+    @_in_store
     def log_text(self, name: str, text: str) -> None:
         """See `Run`."""
         self.client.log_text(self.id, text, name)
 
-    @interrupts_wait()
+    @_in_store
     def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """See `Run`."""
         super().log_table(name, columns, rows)
@@ -211,15 +231,12 @@ class MlflowRun(Run):
         if entry not in known:
             self.log_tags({_TABLES: json.dumps([*known, entry])})
 
-    @interrupts_wait()
+    @_in_store
     def log_model(self, weights: Path, example: Array, registration: Registration | None) -> None:
         """See `Run`."""
-        with errors_of(self.store):
-            self.registered = registry.log_model(
-                self.client, self.id, weights, example, registration
-            )
+        self.registered = registry.log_model(self.client, self.id, weights, example, registration)
 
-    @interrupts_wait()
+    @_in_store
     def log_data(self, name: str, digest: str, origin: str, profile: Mapping[str, Any]) -> None:
         """See `Run`."""
         from mlflow.entities import Dataset, DatasetInput
@@ -234,8 +251,10 @@ class MlflowRun(Run):
         self.client.log_inputs(self.id, [DatasetInput(entry)])
         self.log_tags({"data.sha256": digest})
 
+    @_in_store
     def close(self, status: str, reason: str | None = None) -> None:
         """See `Run`."""
+        mlflow_stores.refuse_silent(self.store)
         if self.borrowed:
             self.log_tags(_ending(self, reason))
         else:

@@ -1,8 +1,10 @@
 """Task configs composed by Hydra, for trials and for the checks before a study."""
 
 import copy
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -13,7 +15,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from optuna_joblib_sweeper._private import override_dirname
+from optuna_joblib_sweeper._private import set_override_dirname
 from optuna_joblib_sweeper._space import Space
 from optuna_joblib_sweeper.errors import SweepError, reason_of
 
@@ -22,11 +24,17 @@ MAX_TEMPLATES = 32
 
 @dataclass
 class Composer:
-    """Composes the app's config with the fixed overrides and those of a trial."""
+    """Composes the app's config with the fixed overrides and those of a trial.
+
+    Attributes:
+        fixed: overrides of every trial.
+        folder: `hydra.sweep.dir`, as far as it is the same in all trials.
+    """
 
     context: HydraContext
     config: DictConfig
-    fixed: Sequence[str]  # overrides of every trial
+    fixed: Sequence[str]
+    folder: Path = Path()
     _templates: dict[tuple[str, ...], DictConfig] = field(default_factory=dict)
     _groups: dict[str, bool] = field(default_factory=dict)
 
@@ -57,7 +65,7 @@ class Composer:
         everything = [*self.fixed, *overrides]
         config.hydra.overrides.task = everything
         parsed = parser.parse_overrides(everything)
-        config.hydra.job.override_dirname = override_dirname(config, parsed)
+        set_override_dirname(config, parsed)
         OmegaConf.copy_cache(from_config=self.config, to_config=config)
         return config
 
@@ -73,7 +81,9 @@ class Composer:
         with open_dict(config):
             config.hydra.job.id = f"{config.hydra.job.name}_{number}"
             config.hydra.job.num = number
-            config.hydra.sweep.dir = sweep_dir
+            own = Path(str(config.hydra.sweep.dir))
+            # A start has one folder, whatever the time is then; a trial may have one of its own.
+            config.hydra.sweep.dir = str(Path(sweep_dir, os.path.relpath(own, self.folder)))
             if quiet:
                 _silence_console(config)
         return config
@@ -155,7 +165,8 @@ class SpaceCheck:
         return None
 
     def _refusal(self, culprit: str | None, chosen: Mapping[str, Any], error: Any) -> SweepError:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        lines = [line for line in said if not line.startswith("To append")]  # as `+` it has no use
         if culprit is None or culprit not in chosen:
             return SweepError("\n".join(lines))
         override = self.space.overrides({culprit: chosen[culprit]})[0]

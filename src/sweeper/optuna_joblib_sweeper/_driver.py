@@ -1,25 +1,35 @@
 """A sweep from top to bottom, in the process that the user started."""
 
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from hydra.core.singleton import Singleton
 from hydra.core.utils import configure_log
 from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial
 from rich.console import Console
 
-from optuna_joblib_sweeper import _confirm, _outputs, _plan, _private, _storage, processes
+from optuna_joblib_sweeper import (
+    _confirm,
+    _outputs,
+    _plan,
+    _private,
+    _storage,
+    processes,
+    secrets,
+)
 from optuna_joblib_sweeper._compose import task_part
 from optuna_joblib_sweeper._engine import Engine
 from optuna_joblib_sweeper._job import Job, StudyPlan
 from optuna_joblib_sweeper._progress import Display
+from optuna_joblib_sweeper._record import damage_in_a_line
 from optuna_joblib_sweeper._study import StudyStore
-from optuna_joblib_sweeper.errors import SweepError
+from optuna_joblib_sweeper._values import override_text
+from optuna_joblib_sweeper.errors import SweepError, full_disk_in_a_line, is_disk_full
 from optuna_joblib_sweeper.result import SweepResult, TrialResult
 from optuna_joblib_sweeper.settings import class_name
 from optuna_joblib_sweeper.signals import Interrupted, signals_interrupt
@@ -42,14 +52,19 @@ def run_sweep(plugin: Any, raw: Mapping[str, Any], arguments: Sequence[str]) -> 
     config, context = plugin.config, plugin.hydra_context
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    plan, hooks = _plan.make_plan(context, config, raw, arguments)
+    plan, hooks = _plan.make_plan(context, config, plugin.task_function, raw, arguments)
     _storage.refuse_unusable(plan.paths)
     sweep = Sweep(plan, hooks, plugin.task_function)
     sweep.print(_plan.announcement(plan))
     if plan.settings.dry_run:
-        return
+        _storage.refuse_second_driver(plan.paths)
+        return StudyStore.refuse_start(plan.paths, plan.fingerprint)
     try:
-        with _storage.sole_driver(plan.paths), signals_interrupt():
+        with (
+            full_disk_in_a_line(plan.folders),
+            _storage.sole_driver(plan.paths),
+            signals_interrupt(),
+        ):
             sweep.open(config)
             sweep.run()
     except Interrupted as interruption:
@@ -69,8 +84,8 @@ class Sweep:
     parent: "ParentRun | None" = None
 
     def print(self, line: str) -> None:
-        """Print a line as it is, however long."""
-        self.console.print(line, markup=False, soft_wrap=True)
+        """Print a line as it is, however long, but for passwords."""
+        self.console.print(secrets.masked(line), markup=False, soft_wrap=True)
 
     def open(self, config: DictConfig) -> None:
         """Create or resume the study, and record how this start was configured."""
@@ -78,8 +93,10 @@ class Sweep:
         _storage.mend(plan.paths)
         try:
             plan.paths.sweep_dir.mkdir(parents=True, exist_ok=True)
-            OmegaConf.save(config, plan.paths.composed)
+            OmegaConf.save(secrets.masked_copy(config), plan.paths.composed)
         except OSError as error:
+            if is_disk_full(error):
+                raise
             folder = plan.paths.sweep_dir
             raise SweepError(f"hydra.sweep.dir={folder} can't be used: {error}") from None
         self.store = StudyStore.open(plan.paths, plan.fingerprint)
@@ -118,11 +135,12 @@ class Sweep:
         return ParentRun.opened(self.plan, self.store)
 
     def _job(self, plan: StudyPlan) -> Job:
+        state, whole = _private.singletons()
         return Job(
             plan=plan,
             task_function=self.task_function,
-            singletons=Singleton.get_state(),
-            resolvers=_private.app_resolvers(),
+            singletons=state,
+            whole=whole,
             tracking=self.parent.link if self.parent else None,
             driver=processes.identity(),
             # Elsewhere the workers belong to a cluster, and outlive a driver by right.
@@ -151,8 +169,6 @@ class Sweep:
                 if self.parent is not None and store is self.store:
                     self.parent.close_children()
                 return engine.run()
-        except SweepError:
-            raise  # the trials came to their ends
         except BaseException as error:
             engine.release()
             if isinstance(error, Interrupted):
@@ -162,9 +178,22 @@ class Sweep:
     def _print_interruption(self, finished: int, title: str) -> None:
         how = "run the same command to resume"
         if not self.plan.settings.study_name:
-            study, storage = self.store.name, self.store.paths.storage
-            how = f"resume with hydra.sweeper.study_name={study} hydra.sweeper.storage={storage}"
+            how = f"resume with {self._named()}"
         self.print(f"Interrupted: {finished} trials of {title} are finished; {how}.")
+
+    def _named(self) -> str:
+        """The overrides that make a study without a name of its own the same one again."""
+        study, storage = self.store.name, override_text(self.store.paths.storage)
+        pair = (f"hydra.sweeper.study_name={study}", f"hydra.sweeper.storage={storage}")
+        return shlex.join(pair)
+
+    def _print_failures(self, result: SweepResult) -> None:
+        """Failed trials end no study by default, so they are said."""
+        failed = result.of("fail")
+        if failed:
+            limit = f"hydra.sweeper.max_failure_rate={self.plan.settings.max_failure_rate:g}"
+            what = f"{len(failed)} of {len(result.trials)} trials failed, which {limit} allows"
+            self.print(f"{what}; the first, trial {failed[0].number}: {failed[0].reason}")
 
     def _refuse_empty(self, result: SweepResult) -> None:
         if self.parent is not None:
@@ -181,7 +210,8 @@ class Sweep:
         plan = _confirm.confirmation_plan(self.plan, candidates)
         store = StudyStore.open(plan.paths, plan.fingerprint)
         self._run_trials(plan, store, "confirming")
-        self.store.set_record(confirmed=_confirm.confirmed_values(store))
+        with damage_in_a_line(plan.paths.storage, store.name):
+            self.store.set_record(confirmed=_confirm.confirmed_values(store))
         winner = self.store.result().winners[0]
         mean, value, seeds = winner.confirmed_mean, winner.values[0], len(winner.confirmed)
         if mean is not None:
@@ -201,13 +231,18 @@ class Sweep:
         self.print(f"Results: {plan.paths.results}")
         who = f"trial {winner.number}" if len(result.directions) > 1 else "the winner"
         self.print(f"Train {who} again: {command}")
+        if not settings.study_name:
+            self.print(f"The same command starts a new study; resume this one with {self._named()}")
+        self._print_failures(result)
         if self.parent is not None:
-            config = task_part(plan.composer.compose(winner.overrides))
+            config = secrets.masked_copy(task_part(plan.composer.compose(winner.overrides)))
             self.parent.log_result(result, OmegaConf.to_yaml(config), settings.mlflow.plots)
 
     def _complete(self, result: SweepResult) -> None:
         """Hand the study to the app, once for each winner: a resume may find nothing new."""
         on_complete = self.hooks["on_complete"]
+        if self.parent is not None:  # the record has it without a password
+            result = replace(result, tracking_uri=self.parent.link.tracking_uri)
         numbers = [trial.number for trial in result.winners]
         if on_complete is not None and self.store.record().completed != numbers:
             on_complete(result)

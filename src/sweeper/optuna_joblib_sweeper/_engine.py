@@ -10,7 +10,7 @@ import cloudpickle
 import psutil
 from optuna.trial import FrozenTrial
 
-from optuna_joblib_sweeper import _storage, _worker, processes
+from optuna_joblib_sweeper import _private, _storage, _worker, processes
 from optuna_joblib_sweeper._job import Job
 from optuna_joblib_sweeper._pool import WorkerDiedError, stream
 from optuna_joblib_sweeper._record import TrialRecord
@@ -50,7 +50,9 @@ class Engine:
             unsent = f"the task function can't be sent to a worker process: {error}"
             remedy = "keep open files and locks out of globals, or set backend=sequential"
             raise SweepError(f"{unsent}; {remedy}") from None
-        self._run_token = partial(_worker.run_token, secrets.token_hex(8), pickled)
+        alone = job.whole and _private.can_be_sent(pickled)
+        main = {} if alone else _private.main_module()
+        self._run_token = partial(_worker.run_token, secrets.token_hex(8), main, pickled)
 
     def run(self) -> str | None:
         """Run until the budget is used up.

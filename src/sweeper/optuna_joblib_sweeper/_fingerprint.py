@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.study import StudyDirection
 
 from optuna_joblib_sweeper._compose import task_part
+from optuna_joblib_sweeper.secrets import mask_config, masked
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Fingerprint:
     def _lines(self) -> list[str]:
         goal = [f"direction: {self.direction}", f"grid: {str(self.grid).lower()}"]
         space = [f"space: {line}" for line in self.space.splitlines()]
-        return goal + space + self.config.splitlines()
+        return goal + space + masked(self.config).splitlines()
 
     @property
     def goals(self) -> list[StudyDirection]:
@@ -60,6 +61,7 @@ def fixed_part(config: DictConfig, swept: Sequence[str], ignored: Sequence[str])
     OmegaConf.set_readonly(rest, False)
     for key in (*swept, *ignored):
         _drop(rest, key)
+    mask_config(rest)
     return OmegaConf.to_yaml(rest, resolve=False, sort_keys=True)
 
 

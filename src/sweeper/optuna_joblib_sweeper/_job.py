@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from optuna_joblib_sweeper._compose import Composer
 from optuna_joblib_sweeper._fingerprint import Fingerprint
 from optuna_joblib_sweeper._space import Space
-from optuna_joblib_sweeper.paths import StudyPaths
+from optuna_joblib_sweeper.paths import StudyPaths, sqlite_file
 from optuna_joblib_sweeper.settings import DEFAULT_TRIALS, Settings
 
 
@@ -39,6 +40,12 @@ class StudyPlan:
         return [*self.confirms[chosen["trial"]], seed]
 
     @property
+    def folders(self) -> list[Path]:
+        """Where the study writes."""
+        store = sqlite_file(self.settings.mlflow.tracking_uri or "")
+        return [*self.paths.folders, *([store.parent] if store else [])]
+
+    @property
     def budget(self) -> int | None:
         """How many trials finish over all starts; None: as many as time allows."""
         n_trials = self.settings.n_trials
@@ -58,12 +65,16 @@ class TrackingLink:
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that a worker needs; pickled once and sent with each token."""
+    """Everything that a worker needs; pickled once and sent with each token.
+
+    Attributes:
+        whole: whether nothing of the app's is left out that its own script would register.
+    """
 
     plan: StudyPlan
     task_function: Callable[..., Any]
-    singletons: Mapping[Any, Any]
-    resolvers: Mapping[str, Any]
+    singletons: Mapping[str, Any]
+    whole: bool
     tracking: TrackingLink | None
     driver: Mapping[str, str]
     driver_pid: int | None

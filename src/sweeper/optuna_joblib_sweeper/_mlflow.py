@@ -14,14 +14,14 @@ import mlflow
 from mlflow.tracking import MlflowClient
 from optuna.trial import FrozenTrial, TrialState
 
-from optuna_joblib_sweeper import _outputs, _values, mlflow_runs, processes
+from optuna_joblib_sweeper import _outputs, _values, mlflow_runs, mlflow_stores, processes
 from optuna_joblib_sweeper._job import Job, StudyPlan, TrackingLink
 from optuna_joblib_sweeper._record import StudyRecord, TrialRecord
 from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper._tally import Tally
 from optuna_joblib_sweeper.errors import SweepError, reason_of
-from optuna_joblib_sweeper.paths import absolute_uri
 from optuna_joblib_sweeper.result import SweepResult
+from optuna_joblib_sweeper.secrets import masked
 from optuna_joblib_sweeper.signals import Interrupted, interrupts_wait
 
 FLUSH_SECONDS = 1.0
@@ -49,8 +49,7 @@ class ParentRun:
         Raises:
             SweepError: the store can't be used.
         """
-        default = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-        uri = absolute_uri(plan.settings.mlflow.tracking_uri or default)
+        uri = mlflow_stores.absolute_store(plan.settings.mlflow.tracking_uri)
         parent, status, reason = None, "FINISHED", None
         try:
             with interrupts_wait():
@@ -69,7 +68,7 @@ class ParentRun:
         settings, run_id = plan.settings.mlflow, store.record().run_id
         name, files = settings.experiment or store.name, settings.artifact_location
         try:
-            with mlflow_runs.store_lock(uri):
+            with mlflow_stores.store_lock(uri):
                 client = mlflow_runs.client_of(uri)
                 experiment = mlflow_runs.experiment_id(client, name, files)
                 run = mlflow_runs.reopen(client, run_id) if run_id else None
@@ -77,11 +76,13 @@ class ParentRun:
                     tags = {"study": store.name}
                     made = mlflow_runs.create_run(client, experiment, store.name, tags)
                     run = client.get_run(made)
+        except ValueError as error:
+            raise SweepError(f"hydra.sweeper.mlflow.experiment={name}: {error}") from error
         except Exception as error:  # whatever the driver of a database raises
             key, reason = "hydra.sweeper.mlflow.tracking_uri", reason_of(error)
             raise SweepError(f"{key}={uri} can't be used: {reason}") from error
         link = TrackingLink(uri, run.info.experiment_id, run.info.run_id)
-        store.set_record(tracking_uri=uri, run_id=link.run_id)
+        store.set_record(tracking_uri=masked(uri), run_id=link.run_id)
         _log_new_params(client, link.run_id, parent_params(plan, store.record()))
         # A tag beside the parameter, because a resume may have more trials.
         mlflow_runs.log_batch(client, link.run_id, tags={"n_trials": str(plan.budget)})

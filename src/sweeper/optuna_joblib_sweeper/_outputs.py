@@ -21,6 +21,7 @@ from optuna_joblib_sweeper._compose import Composer
 from optuna_joblib_sweeper._job import StudyPlan
 from optuna_joblib_sweeper._values import short_value
 from optuna_joblib_sweeper.result import SweepResult, TrialResult
+from optuna_joblib_sweeper.secrets import masked
 
 SHOWN_TRIALS = 5
 _ABSENT = object()
@@ -56,7 +57,7 @@ def winner_files(plan: StudyPlan, winner: TrialResult) -> tuple[str, str]:
     head = f"# @package _global_\n# Trial {winner.number} of study {paths.study_name}: {shown}\n"
     defaults = OmegaConf.to_yaml({"defaults": [*groups, "_self_"]})
     own = OmegaConf.to_yaml(values) if values else ""
-    return again, f"{head}#   {again}\n{defaults}{own}"
+    return masked(again), masked(f"{head}#   {again}\n{defaults}{own}")
 
 
 def _sorted_out(composer: Composer, overrides: Sequence[str]) -> tuple[list[Any], Any, list[str]]:
@@ -126,7 +127,7 @@ def trials_csv(result: SweepResult) -> str:
     writer = csv.DictWriter(out, list(names), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    return out.getvalue()
+    return masked(out.getvalue())
 
 
 def _row(trial: TrialResult, several: bool) -> dict[str, Any]:

@@ -1,6 +1,9 @@
 """Everything that can be refused before a study: read, checked and composed; creates nothing."""
 
+import contextlib
+import copy
 import logging
+import os
 import re
 import secrets
 import time
@@ -11,9 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf.errors import OmegaConfBaseException
 
-from optuna_joblib_sweeper import _confirm, _fingerprint, _pool, _private, _samplers, _space_syntax
+from optuna_joblib_sweeper import (
+    _confirm,
+    _fingerprint,
+    _pool,
+    _samplers,
+    _space_syntax,
+    mlflow_stores,
+)
+from optuna_joblib_sweeper._code import AppCode
 from optuna_joblib_sweeper._compose import Composer, SpaceCheck
 from optuna_joblib_sweeper._job import StudyPlan
 from optuna_joblib_sweeper.errors import SweepError
@@ -28,7 +40,11 @@ _MISSING = object()
 
 
 def make_plan(
-    context: HydraContext, config: DictConfig, raw: Mapping[str, Any], arguments: Sequence[str]
+    context: HydraContext,
+    config: DictConfig,
+    task_function: Callable[..., Any],
+    raw: Mapping[str, Any],
+    arguments: Sequence[str],
 ) -> tuple[StudyPlan, Mapping[str, Hook]]:
     """Read settings, space and config.
 
@@ -39,12 +55,14 @@ def make_plan(
         SweepError: whatever a user can mend.
     """
     settings = read_settings(raw)
-    hooks = {name: _hook(name, getattr(settings, name)) for name in _HOOKS}
+    hooks = _hooks(settings, task_function)
     _check_packages(settings)
-    _warn_of_launcher(config.hydra.overrides.hydra)
+    _check_store(settings)
+    _warn_of_launcher(config)
     loader, look_up = context.config_loader, partial(_look_up, config)
     read = _space_syntax.read_plan(settings.params, arguments, loader, look_up)
-    space, composer = read.space, Composer(context, config, read.fixed)
+    folder = _study_folder(config)
+    space, composer = read.space, Composer(context, config, read.fixed, folder)
     points = len(space.grid()) if settings.is_grid else None
     suggest_more, check = hooks["custom_search_space"], hooks["check"]
     if not space.parameters and suggest_more is None:
@@ -64,7 +82,7 @@ def make_plan(
         settings=settings,
         space=space,
         composer=composer,
-        paths=StudyPaths.read(name, Path(str(config.hydra.sweep.dir)), settings.storage),
+        paths=StudyPaths.read(name, folder, settings.storage),
         fingerprint=_fingerprint.Fingerprint(str(space), rest, directions, settings.is_grid),
         points=points,
         confirm_seeds=_confirm.fresh_seeds(settings.confirm, base) if settings.confirm.top else (),
@@ -96,6 +114,17 @@ def _check_packages(settings: Settings) -> None:
         raise SweepError(f"hydra.sweeper.mlflow.enabled=true needs the package mlflow; {remedy}")
 
 
+def _check_store(settings: Settings) -> None:
+    """Find out before the study exists that its store can't be used."""
+    uri = mlflow_stores.absolute_store(settings.mlflow.tracking_uri)
+    try:
+        if settings.mlflow.enabled:
+            mlflow_stores.look_at(uri)
+    except OSError as error:
+        key = "hydra.sweeper.mlflow.tracking_uri"
+        raise SweepError(f"{key}={uri} can't be used: {error}") from None
+
+
 def _look_up(config: DictConfig, key: str) -> Any:
     """The option chosen of a group, else the value of a key."""
     choices = config.hydra.runtime.choices
@@ -105,21 +134,39 @@ def _look_up(config: DictConfig, key: str) -> Any:
     return found
 
 
-def _hook(name: str, path: str | None) -> Hook:
-    if path is None:
-        return None
-    try:
-        found: Hook = _private.locate(path)
-    except Exception as error:
-        first = str(error.__cause__ or error).splitlines()[0]
-        raise SweepError(f"hydra.sweeper.{name}={path}: {first}") from None
-    if not callable(found):
-        raise SweepError(f"hydra.sweeper.{name}={path}: not a function, but {found!r:.80}")
-    return found
+def _hooks(settings: Settings, task_function: Callable[..., Any]) -> dict[str, Hook]:
+    """The functions that the settings name, by the setting.
+
+    Raises:
+        SweepError: one is not the app's own.
+    """
+    app, paths = AppCode.of(task_function), {name: getattr(settings, name) for name in _HOOKS}
+    # As under `python app.py`, a space may be shaped by a module of the current folder.
+    also = {"custom_search_space": Path.cwd()}
+    return {
+        name: None if path is None else app.function(f"hydra.sweeper.{name}", path, also.get(name))
+        for name, path in paths.items()
+    }
 
 
-def _warn_of_launcher(hydra_overrides: Sequence[str]) -> None:
+def _study_folder(config: DictConfig) -> Path:
+    """`hydra.sweep.dir`; of one that differs from trial to trial, what all have in common."""
+    with contextlib.suppress(OmegaConfBaseException):
+        return Path(str(config.hydra.sweep.dir))
+    folders = []
+    for number in range(2):
+        job = copy.deepcopy(config)
+        with read_write(job.hydra):
+            job.hydra.job.num, job.hydra.job.id = number, str(number)
+        folders.append(str(job.hydra.sweep.dir))
+        OmegaConf.copy_cache(from_config=job, to_config=config)  # times of day, for example
+    return Path(os.path.commonpath(folders))
+
+
+def _warn_of_launcher(config: DictConfig) -> None:
     """An app may have a launcher for its other multiruns; one chosen now would be in vain."""
-    for override in hydra_overrides:
+    # As they were typed: `hydra.sweep.subdir=${hydra.job.num}` has a value in a trial alone.
+    overrides: Any = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
+    for override in overrides:
         if override.startswith("hydra/launcher=") and override != "hydra/launcher=basic":
             log.warning("%s is not used: see hydra.sweeper.n_jobs and .backend", override)

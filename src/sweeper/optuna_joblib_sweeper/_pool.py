@@ -8,7 +8,11 @@ from typing import Any
 
 from joblib import Parallel, delayed, parallel_config
 
-from optuna_joblib_sweeper._private import LokyBackend, OneLokyBackend, TerminatedWorkerError
+from optuna_joblib_sweeper._private import (
+    FollowingLokyBackend,
+    OneLokyBackend,
+    TerminatedWorkerError,
+)
 from optuna_joblib_sweeper.errors import SweepError
 from optuna_joblib_sweeper.settings import Settings
 from optuna_joblib_sweeper.signals import deaf_children, interrupts_wait
@@ -65,5 +69,5 @@ def _backend(n_jobs: int, settings: Settings) -> Any:
     if settings.backend != "loky":
         return settings.backend  # by name: joblib registers clusters when one is named
     # The environment reaches what a task loads later, with a thread pool of its own.
-    kind = OneLokyBackend if n_jobs == 1 else LokyBackend
+    kind = OneLokyBackend if n_jobs == 1 else FollowingLokyBackend
     return kind(inner_max_num_threads=settings.threads)

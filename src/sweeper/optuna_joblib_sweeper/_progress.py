@@ -8,6 +8,7 @@ from rich.console import Console
 
 from optuna_joblib_sweeper._record import TrialRecord
 from optuna_joblib_sweeper._tally import Tally
+from optuna_joblib_sweeper.secrets import masked
 
 log = logging.getLogger(__name__)
 
@@ -60,5 +61,5 @@ class Display:
             best = f" (best {tally.best_value:.6g} by {tally.best_number})"
         ends = {TrialState.FAIL: f"failed: {record.reason}", TrialState.PRUNED: "pruned"}
         what = ends.get(trial.state) or ", ".join(f"{value:.6g}" for value in trial.values)
-        overrides = " ".join(record.overrides)
+        overrides = masked(" ".join(record.overrides))
         log.info("%s trial %d %s: %s%s", count, trial.number, overrides, what, best)

@@ -147,8 +147,8 @@ def sweep_result(study: Study, storage: str) -> SweepResult:
     """The study as plain values; one that plain Optuna made has fewer of them."""
     record = StudyRecord.read(study.user_attrs)
     fingerprint = Fingerprint(**(record.fingerprint or {}))
-    root, name = Path(record.folder), study.study_name
-    paths = StudyPaths(name, root, storage, root)
+    name = study.study_name
+    paths = StudyPaths.read(name, Path(), storage).rooted(record.folder)
     trials = study.get_trials(deepcopy=False)
     directions = tuple(direction.name.lower() for direction in study.directions)
     shared = {one.name: getattr(record, one.name) for one in fields(Recorded)}

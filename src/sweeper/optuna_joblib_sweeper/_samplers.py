@@ -4,16 +4,18 @@ import inspect
 import logging
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-from hydra.utils import get_class, instantiate
+import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler
 
+from optuna_joblib_sweeper import _code
 from optuna_joblib_sweeper._space import Space
 from optuna_joblib_sweeper.errors import SweepError
 from optuna_joblib_sweeper.settings import Settings, class_name
@@ -33,7 +35,7 @@ class SamplerFactory:
 
     def __init__(self, settings: Settings, space: Space) -> None:
         """Keep the config, and the points of a grid."""
-        self._config = {key: value for key, value in settings.sampler.items() if key != "_partial_"}
+        self._config = settings.sampler
         self._seed: int | None = settings.sampler.get("seed")
         self._grid = space.grid() if settings.is_grid else None
         self._unseeded: BaseSampler | None = None
@@ -48,13 +50,17 @@ class SamplerFactory:
             self._unseeded = self._unseeded or self._build(None)
             return self._unseeded
         if class_name(self._config) == "QMCSampler":
-            return self._build(self._seed)  # it walks one sequence, which another seed would change
+            # It walks one sequence, which another seed would change. What is drawn beside it, as
+            # the first trials are by Optuna 4.5, would be the same in each trial.
+            beside = {"_target_": "optuna.samplers.RandomSampler", "seed": self._seed + number}
+            return self._build(self._seed, {"independent_sampler": beside})
         entropy = (self._seed, number, zlib.crc32(name.encode()))
         return self._build(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
 
-    def _build(self, seed: int | None) -> BaseSampler:
-        given = {k: v for k, v in (self._config | {"seed": seed}).items() if v is not None}
-        made: BaseSampler = _instantiate(given, BaseSampler, "hydra/sweeper/sampler")
+    def _build(self, seed: int | None, more: Mapping[str, Any] | None = None) -> BaseSampler:
+        settings = {**(more or {}), **self._config, "seed": seed}
+        given = {key: value for key, value in settings.items() if value is not None}
+        made: BaseSampler = _build(given, BaseSampler, "hydra.sweeper.sampler")
         return made
 
 
@@ -62,7 +68,7 @@ def build_pruner(settings: Settings) -> BasePruner:
     """The pruner of the settings."""
     # A wrapped pruner has no default of its own.
     given = {k: v for k, v in settings.pruner.items() if v is not None or k == "wrapped_pruner"}
-    made: BasePruner = _instantiate(given, BasePruner, "hydra/sweeper/pruner")
+    made: BasePruner = _build(given, BasePruner, "hydra.sweeper.pruner")
     return made
 
 
@@ -73,6 +79,10 @@ def check_samplers(settings: Settings) -> None:
         SweepError: an unknown class or argument, or a package that is missing, by name.
     """
     name, other = class_name(settings.sampler), "choose another hydra/sweeper/sampler"
+    for key, base in (("sampler", BaseSampler), ("pruner", BasePruner)):
+        where = f"hydra.sweeper.{key}"
+        _code.check_targets(getattr(settings, key), where)
+        _code.optuna_class(getattr(settings, key).get("_target_"), base, where)
     for package in _PACKAGES.get(name, ()):
         if find_spec(package) is None:
             raise SweepError(f"{name} needs the package {package}; install it, or {other}")
@@ -85,29 +95,37 @@ def check_samplers(settings: Settings) -> None:
     build_pruner(settings)
 
 
-def _fitting(config: Mapping[str, Any]) -> dict[str, Any]:
+def _build(config: Mapping[str, Any], base: type[Any], where: str) -> Any:
+    with warnings.catch_warnings():
+        # Half of Optuna is experimental, and would say so at every trial.
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return _code.build(_fitting(config, base, where), base, where)
+
+
+def _fitting(config: Mapping[str, Any], base: type[Any], where: str) -> dict[str, Any]:
     """`config` without settings that its class lacks: those of another choice that it replaced.
 
     A file that chooses a pruner and its settings is overruled by `hydra/sweeper/pruner=none` on
     the command line, but Hydra merges the settings into the new choice.
     """
-    known = inspect.signature(get_class(str(config["_target_"]))).parameters
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
-    kept = {k: v for k, v in config.items() if takes_any or k in known or k.startswith("_")}
+    target = config.get("_target_")
+    known = _parameters(_code.optuna_class(target, base, where))
+    kept = {key: value for key, value in config.items() if key in known or key.startswith("_")}
     for key in config.keys() - kept.keys():
-        log.info("%s has no setting %s: left out", config["_target_"], key)
+        if not any(key in _parameters(other) for other in _classes(base)):
+            close = get_close_matches(key, known, n=1)
+            remedy = f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}"
+            raise SweepError(f"{where}.{key} is no setting of {target}; {remedy}")
+        log.info("%s has no setting %s: left out", target, key)
     return kept
 
 
-def _instantiate(config: Mapping[str, Any], kind: type[Any], group: str) -> Any:
-    try:
-        with warnings.catch_warnings():
-            # Half of Optuna is experimental, and would say so at every trial.
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            made = instantiate(_fitting(config), _convert_="all")
-    except Exception as error:
-        cause = error.__cause__ or error
-        raise SweepError(f"{group}: {config.get('_target_')}: {cause}") from error
-    if not isinstance(made, kind):
-        raise SweepError(f"{group}: {config.get('_target_')} is no {kind.__name__}")
-    return made
+def _parameters(made: type[Any]) -> list[str]:
+    return [key for key in inspect.signature(made).parameters if key not in ("args", "kwargs")]
+
+
+def _classes(base: type[Any]) -> Iterator[type[Any]]:
+    """Optuna's samplers, or its pruners."""
+    package = optuna.samplers if base is BaseSampler else optuna.pruners
+    found = (getattr(package, name) for name in package.__all__)
+    return (one for one in found if isinstance(one, type) and issubclass(one, base))

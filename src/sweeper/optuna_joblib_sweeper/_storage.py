@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from filelock import FileLock, Timeout
-from optuna.storages import BaseStorage, get_storage
+from optuna.storages import BaseStorage, RDBStorage, get_storage
 
 from optuna_joblib_sweeper._journal import drop_torn_end, open_journal, read_journal
 from optuna_joblib_sweeper.errors import SweepError, reason_of
@@ -37,9 +37,9 @@ def read_storage(storage: str) -> BaseStorage:
     Raises:
         SweepError: it is not, is damaged, or can't be opened.
     """
-    local = sqlite_file(storage) if "://" in storage else Path(storage)
-    if local is not None and not local.exists():
-        raise SweepError(f"no studies in {local}; name another journal or database")
+    local = _local(storage)
+    if not has_studies(storage):
+        raise SweepError(f"no studies in {local or storage}; name another journal or database")
     with _refusals(storage):
         if local is None:
             return get_storage(storage)
@@ -47,6 +47,27 @@ def read_storage(storage: str) -> BaseStorage:
             return read_journal(local)
         _refuse_other_databases(local)
         return get_storage(storage)
+
+
+def has_studies(storage: str) -> bool:
+    """Whether there is something to read; it connects to a server, and makes nothing.
+
+    Raises:
+        SweepError: the server can't be reached.
+    """
+    local = _local(storage)
+    if local is not None:
+        return local.exists() and (not local.is_file() or local.stat().st_size > 0)
+    if storage.startswith("redis"):
+        return True
+    with _refusals(storage):
+        server = RDBStorage(storage, skip_compatibility_check=True, skip_table_creation=True)
+        with server.engine.connect() as connection:
+            return connection.dialect.has_table(connection, "studies")
+
+
+def _local(storage: str) -> Path | None:
+    return sqlite_file(storage) if "://" in storage else Path(storage)
 
 
 def refuse_unusable(paths: StudyPaths) -> None:
@@ -60,7 +81,7 @@ def refuse_unusable(paths: StudyPaths) -> None:
     if file is None:
         return
     with _refusals(paths.storage):
-        if os.path.lexists(file):
+        if has_studies(paths.storage):
             read_storage(paths.storage)
         lock = paths.write_lock
         if lock is not None and lock.exists() and not lock.is_symlink():
@@ -126,6 +147,17 @@ def sole_driver(paths: StudyPaths) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def refuse_second_driver(paths: StudyPaths) -> None:
+    """Refuse a journal that is in use, and make nothing beside it.
+
+    Raises:
+        SweepError: it has a driver.
+    """
+    if paths.driver_lock is not None and paths.driver_lock.exists():
+        with sole_driver(paths):
+            pass
 
 
 def mend(paths: StudyPaths) -> None:

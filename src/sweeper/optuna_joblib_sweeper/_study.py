@@ -5,8 +5,7 @@ so a study interrupted and resumed has the very trials of one that ran straight 
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 from optuna import create_study
@@ -23,7 +22,7 @@ from optuna_joblib_sweeper._record import (
     damage_in_a_line,
     sweep_result,
 )
-from optuna_joblib_sweeper._storage import open_storage, trial_lock
+from optuna_joblib_sweeper._storage import has_studies, open_storage, read_storage, trial_lock
 from optuna_joblib_sweeper.errors import SweepError
 from optuna_joblib_sweeper.paths import StudyPaths
 from optuna_joblib_sweeper.processes import may_be_alive
@@ -38,7 +37,9 @@ class StudyStore:
         self.storage = storage or open_storage(paths.storage)
         self.name = paths.study_name
         self.study_id = self.storage.get_study_id_from_name(self.name)
-        self.paths = replace(paths, root=Path(self.record().folder or paths.root))
+        self.paths = paths
+        recorded = self.record().folder
+        self.paths = paths.rooted(recorded) if recorded else paths
 
     @classmethod
     def open(cls, paths: StudyPaths, fingerprint: Fingerprint) -> "StudyStore":
@@ -56,10 +57,25 @@ class StudyStore:
         store = cls(paths, storage)
         if store._is_unfinished(fingerprint):
             # The fingerprint last: with it the study is built.
-            store.set_record(folder=str(paths.root), fingerprint=asdict(fingerprint))
+            store.set_record(folder=paths.recorded_root, fingerprint=asdict(fingerprint))
             store = cls(paths, storage)
         store.refuse_change(fingerprint)
         return store
+
+    @classmethod
+    def refuse_start(cls, paths: StudyPaths, fingerprint: Fingerprint) -> None:
+        """Refuse what `open` would refuse, and create nothing.
+
+        Raises:
+            SweepError: the storage can't be used, or the study was built with something else.
+        """
+        if not has_studies(paths.storage):
+            return
+        storage = read_storage(paths.storage)
+        if paths.study_name in {study.study_name for study in storage.get_all_studies()}:
+            store = cls(paths, storage)
+            if not store._is_unfinished(fingerprint):
+                store.refuse_change(fingerprint)
 
     def _is_unfinished(self, fingerprint: Fingerprint) -> bool:
         """Whether a start was killed before it had built the study, and nobody used it since."""
@@ -75,6 +91,7 @@ class StudyStore:
         """
         with damage_in_a_line(self.paths.storage, self.name):
             self.result()
+            self.abandoned()
             stored = self.record().fingerprint
         other = "choose another hydra.sweeper.study_name"
         if stored is None:
@@ -87,8 +104,13 @@ class StudyStore:
             raise SweepError(f"{built}; undo the change, or {other}\n{difference}")
 
     def record(self) -> StudyRecord:
-        """What the storage keeps of the study."""
-        return StudyRecord.read(self.storage.get_study_user_attrs(self.study_id))
+        """What the storage keeps of the study.
+
+        Raises:
+            SweepError: it is damaged.
+        """
+        with damage_in_a_line(self.paths.storage, self.name):
+            return StudyRecord.read(self.storage.get_study_user_attrs(self.study_id))
 
     def set_record(self, **values: Any) -> None:
         """Change fields of the record."""

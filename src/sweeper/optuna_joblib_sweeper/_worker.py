@@ -8,27 +8,34 @@ import os
 import pickle
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import optuna
-from hydra.core.singleton import Singleton
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import run_job, setup_globals
+from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial, TrialState
 from threadpoolctl import threadpool_limits
 
-from optuna_joblib_sweeper import _private, _storage, _tally, current, processes
+from optuna_joblib_sweeper import _private, _storage, _tally, current, processes, secrets
 from optuna_joblib_sweeper._job import Job
 from optuna_joblib_sweeper._record import TrialRecord
 from optuna_joblib_sweeper._samplers import SamplerFactory
 from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper._trial import RunningTrial, read_values
-from optuna_joblib_sweeper.errors import reason_of
+from optuna_joblib_sweeper.errors import SweepError, full_disk_in_a_line, is_disk_full, reason_of
 
 
-def run_token(job_key: str, pickled_job: bytes, number: int | None) -> int | None:
+def run_token(
+    job_key: str, main: Mapping[str, str], pickled_job: bytes, number: int | None
+) -> int | None:
     """Run one trial: the waiting one called `number`, or whichever comes next.
+
+    Args:
+        main: the app's script, if the job can't be read or run without it; see `_private`.
 
     Returns:
         Its number; None if nothing is left to run, so a token that a cluster runs twice does no
@@ -36,6 +43,7 @@ def run_token(job_key: str, pickled_job: bytes, number: int | None) -> int | Non
     """
     if job_key not in _sessions:
         _sessions.clear()
+        _private.load_main(main)
         _sessions[job_key] = Session(pickle.loads(pickled_job))
     return _sessions[job_key].run(number)
 
@@ -51,8 +59,7 @@ class Session:
         if job.driver_pid is not None and job.driver_pid != os.getpid():
             processes.follow_driver(job.driver_pid)
         setup_globals()
-        Singleton.set_state(dict(job.singletons))
-        _private.add_resolvers(job.resolvers)
+        _private.set_singletons(job.singletons)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         self.job = job
@@ -61,7 +68,15 @@ class Session:
         self.samplers = SamplerFactory(job.plan.settings, job.plan.space)
 
     def run(self, number: int | None) -> int | None:
-        """Take a trial and see it to its end; None once the study should stop."""
+        """Take a trial and see it to its end; None once the study should stop.
+
+        Raises:
+            FullDiskError: the trial is not finished then, and its driver gives it back.
+        """
+        with full_disk_in_a_line(self.plan.folders):
+            return self._run(number)
+
+    def _run(self, number: int | None) -> int | None:
         settings, budget = self.plan.settings, self.plan.budget
         # Looked at here as well: this worker's last result is in the storage, but the driver,
         # which hands out tokens ahead of results, may not have seen it.
@@ -129,6 +144,8 @@ class Session:
         except optuna.TrialPruned:
             return self._tell(trial, TrialState.PRUNED)
         except (Exception, SystemExit) as error:  # composing failed, or the task called exit()
+            if is_disk_full(error):
+                raise
             return self._fail(trial, error)
         finally:
             current.set_current(None)
@@ -141,11 +158,18 @@ class Session:
     def _run_task(self, number: int, overrides: Sequence[str]) -> Any:
         composer, sweep_dir = self.plan.composer, str(self.plan.paths.sweep_dir)
         config = composer.compose_job(overrides, number, sweep_dir, self.job.quiet)
+        hidden = secrets.mask_config(config)  # Hydra writes it to the trial's folder
+        _refuse_way_out(config, sweep_dir)
+
+        def task(kept: DictConfig) -> Any:
+            secrets.unmask_config(kept, hidden)
+            return self.job.task_function(kept)
+
         # Here, not once: a library that the first trial loads has its own thread pool.
         with threadpool_limits(limits=self.plan.settings.threads):
             job = run_job(
                 hydra_context=composer.context,
-                task_function=self.job.task_function,
+                task_function=task if hidden else self.job.task_function,
                 config=config,
                 job_dir_key="hydra.sweep.dir",
                 job_subdir_key="hydra.sweep.subdir",
@@ -153,7 +177,8 @@ class Session:
         return _private.returned(job)
 
     def _fail(self, trial: FrozenTrial, error: BaseException) -> None:
-        self.store.set_trial(trial, traceback="".join(traceback.format_exception(error)))
+        lines = traceback.format_exception(error)
+        self.store.set_trial(trial, traceback=secrets.masked("".join(lines)))
         self._tell(trial, TrialState.FAIL, None, reason_of(error))
 
     def _tell(
@@ -163,3 +188,14 @@ class Session:
             self.store.set_trial(trial, reason=reason)
         study = self.store.study(sampler=self.samplers.make(trial.number, "after"))
         study.tell(trial.number, values, state=state)
+
+
+def _refuse_way_out(config: DictConfig, sweep_dir: str) -> None:
+    """Refuse a trial's output folder outside the sweep's: a swept value may have made it."""
+    HydraConfig.instance().set_config(config)
+    subdir = str(OmegaConf.select(config, "hydra.sweep.subdir"))
+    folder = Path(os.path.normpath(Path(sweep_dir, subdir)))
+    if not folder.is_relative_to(os.path.normpath(sweep_dir)):
+        raise SweepError(
+            f"hydra.sweep.subdir={subdir} leads out of {sweep_dir}; choose another one"
+        )

@@ -1,16 +1,66 @@
 """Errors of a sweep that a user can mend."""
 
+import errno
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
 from hydra.errors import CompactHydraException
+
+from optuna_joblib_sweeper.secrets import masked
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class SweepError(CompactHydraException):
     """A mistake that the user can mend: value, rule, remedy. Hydra prints it without traceback."""
 
+    def __init__(self, message: str) -> None:
+        """Passwords in `message` are masked."""
+        super().__init__(masked(message))
+
+
+class FullDiskError(SweepError):
+    """Nothing more can be written; what is finished stays, and the same command resumes."""
+
+
+@contextmanager
+def full_disk_in_a_line(folders: Sequence[Path]) -> Iterator[None]:
+    """Whatever a full disk leads to, in a line that names the folder.
+
+    Args:
+        folders: where the block writes; the one with the least space is named.
+
+    Raises:
+        FullDiskError: the block failed for want of space.
+    """
+    try:
+        yield
+    except FullDiskError:
+        raise
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        there = [next(p for p in (folder, *folder.parents) if p.exists()) for folder in folders]
+        fullest = min(there, key=lambda folder: shutil.disk_usage(folder).free)
+        remedy = "make space and run the same command to resume"
+        raise FullDiskError(f"no space is left in {fullest}; {remedy}") from error
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that led to it, says that a disk, a quota or a file's size ended."""
+    if error is None:
+        return False
+    says_so = isinstance(error, OSError) and error.errno in _FULL
+    known = says_so or "database or disk is full" in str(error) or "[Errno 28]" in str(error)
+    return known or is_disk_full(error.__cause__ or error.__context__)
+
 
 def reason_of(error: BaseException) -> str:
     """An error in one line, with its class."""
     text = f"{type(error).__name__}: {error}".strip().rstrip(":")
-    return text.splitlines()[0][:500]
+    return masked(text.splitlines()[0])[:500]
 
 
 def one_line(text: str) -> str:

@@ -8,15 +8,14 @@ import json
 import logging
 import math
 import os
-import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
 from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optuna_joblib_sweeper import leftovers, mlflow_stores
 from optuna_joblib_sweeper.paths import sqlite_file as sqlite_file
 from optuna_joblib_sweeper.processes import identity
 from optuna_joblib_sweeper.signals import interrupts_wait
@@ -32,6 +31,13 @@ LONGEST_KEY = 250
 _BATCH = 100  # params or tags
 _METRICS_BATCH = 800  # of 1,000 entries in all
 
+# With MLflow's own defaults a server that dies is tried again for minutes.
+_PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",  # waits of 0, 2 and 4 s
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+
 PARENT_TAG = "mlflow.parentRunId"
 _BEST_TAG = "best_run_id"
 HELD_TAG = "held"  # while a run is open whose end is recorded elsewhere, whoever dies
@@ -41,49 +47,39 @@ Tags = Mapping[str, str]
 
 @cache
 def client_of(uri: str) -> "MlflowClient":
-    """The client of a store, one a process: each holds a pool of connections."""
+    """The client of a store, one a process: each holds a pool of connections.
+
+    Raises:
+        OSError: see `mlflow_stores.look_at`.
+    """
+    mlflow_stores.look_at(uri)
+    for name, value in _PATIENCE.items():
+        os.environ.setdefault(name, value)
     # Nothing of a user's runs is reported to anyone, unless the user allows it.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    for name in ("alembic", "mlflow.store"):  # each line of the making of a store
-        logging.getLogger(name).setLevel(logging.WARNING)
+    # Each line of the making of a store, and tracebacks of what is raised as well.
+    for name, level in (("alembic", logging.WARNING), ("mlflow.store", logging.CRITICAL)):
+        logging.getLogger(name).setLevel(level)
     from mlflow import MlflowClient
 
+    local = sqlite_file(uri)
+    if local and not (local.exists() and local.stat().st_size):
+        _make(local)
     return MlflowClient(tracking_uri=uri)
 
 
-@contextmanager
-def store_lock(uri: str) -> Iterator[None]:
-    """One process at a time makes a SQLite store: on a fresh one all others would fail.
+def _make(local: Path) -> None:
+    """Make a store beside its place, then move it there: a kill leaves a whole one or none."""
+    from mlflow import MlflowClient
 
-    Raises:
-        OSError: the file can't be a store.
-    """
-    local = sqlite_file(uri)
-    if local is None:
-        yield
-        return
-    local.parent.mkdir(parents=True, exist_ok=True)
-    from filelock import FileLock  # 0.1 s
-
-    with FileLock(f"{local}.lock"):
-        refuse_broken(local)
-        yield
-
-
-def refuse_broken(local: Path) -> None:
-    """Refuse at once what MLflow would try to open for minutes.
-
-    Raises:
-        OSError: the file is a folder, or no database of SQLite's.
-    """
-    if local.is_dir():
-        raise IsADirectoryError(f"{local} is a folder")
+    leftovers.clear(local.parent, f".{local.name}.*")
+    partial = local.with_name(f".{local.name}.{leftovers.mark()}")
     try:
-        with closing(sqlite3.connect(local)) as database:
-            database.execute("PRAGMA schema_version")
-    except sqlite3.Error as error:
-        raise OSError(f"{local}: {error}") from None
+        MlflowClient(tracking_uri=f"sqlite:///{partial}")
+        partial.replace(local)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def experiment_id(client: "MlflowClient", name: str, artifact_location: str | None = None) -> str:
@@ -97,17 +93,26 @@ def experiment_id(client: "MlflowClient", name: str, artifact_location: str | No
     """
     from mlflow.exceptions import MlflowException
 
+    tags = _tags_of_place(client)
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(client.create_experiment(name, artifact_location=artifact_location))
+            return str(client.create_experiment(name, artifact_location, tags))
         except MlflowException:
             found = client.get_experiment_by_name(name)  # another process was faster
             if found is None:
                 raise
     if found.lifecycle_stage != "active":
         raise ValueError(f"experiment {name} was deleted in the store; restore it or name another")
+    for key, value in tags.items() - found.tags.items():  # an earlier version made it
+        client.set_experiment_tag(found.experiment_id, key, value)
     return str(found.experiment_id)
+
+
+def _tags_of_place(client: "MlflowClient") -> dict[str, str]:
+    """By these a store in a file knows that it was moved."""
+    local = sqlite_file(client.tracking_uri)
+    return {mlflow_stores.FOLDER_TAG: str(local.parent.absolute())} if local else {}
 
 
 @interrupts_wait()

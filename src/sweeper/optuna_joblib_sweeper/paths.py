@@ -57,10 +57,25 @@ class StudyPaths:
         return None if "://" in self.storage else Path(self.storage)
 
     @property
+    def file(self) -> Path | None:
+        """The file of the storage; None where it is a server."""
+        return self.journal or sqlite_file(self.storage)
+
+    @property
+    def recorded_root(self) -> str:
+        """`root` as the storage keeps it: relative to a file above it, as both may be moved."""
+        if self.file and self.root.is_relative_to(self.file.parent):
+            return str(self.root.relative_to(self.file.parent))
+        return str(self.root)
+
+    def rooted(self, recorded: str) -> "StudyPaths":
+        """With the `root` that the storage keeps as `recorded`."""
+        return replace(self, root=(self.file.parent if self.file else Path()) / recorded)
+
+    @property
     def trial_lock(self) -> Path | None:
         """Held while a trial is taken; None where the storage is a server, which has locks."""
-        file = self.journal or sqlite_file(self.storage)
-        return file and file.with_name(f"{file.name}.sweep-trials")
+        return self.file and self.file.with_name(f"{self.file.name}.sweep-trials")
 
     @property
     def driver_lock(self) -> Path | None:
@@ -79,6 +94,12 @@ class StudyPaths:
             return []
         broken = self.write_lock.parent.glob(f"{escape(self.write_lock.name)}*.rename")
         return [lock for lock in (self.write_lock, *broken) if lock.is_symlink()]
+
+    @property
+    def folders(self) -> list[Path]:
+        """Where a study writes: its storage, if that is a file, its results, its trials."""
+        file = self.journal or sqlite_file(self.storage)
+        return [*([file.parent] if file else []), self.sweep_dir, self.root]
 
     def trial_folder(self, number: int) -> Path:
         """What `CurrentTrial.folder` is, over all attempts."""

@@ -6,6 +6,7 @@ It refuses to know what any of them does.
 import contextlib
 import os
 import platform
+import re
 import signal
 import threading
 import time
@@ -16,6 +17,8 @@ import psutil
 
 _SAME_START_SECONDS = 2.0  # the kernel rounds the time of the boot, now up, now down
 _WATCHER = "follow-driver"
+_PID = re.compile(r"[0-9]{1,9}")
+_START = re.compile(r"([0-9]{1,12}\.[0-9]{2})?")
 
 
 def identity(pid: int | None = None) -> dict[str, str]:
@@ -35,10 +38,9 @@ def identity(pid: int | None = None) -> dict[str, str]:
 
 def may_be_alive(owner: Mapping[str, str]) -> bool:
     """Whether the process with this `identity` may still run; True for one of another host."""
-    pid = owner.get("pid", "")
-    if not pid.isdigit():
+    if not _is_whole(owner):
         return False
-    here = identity(int(pid))
+    here = identity(int(owner["pid"]))
     if owner.get("host") != here["host"]:
         return True
     then, now = owner.get("process_start"), here["process_start"]
@@ -46,6 +48,19 @@ def may_be_alive(owner: Mapping[str, str]) -> bool:
         return False
     # Else its number was given to another process.
     return abs(float(then) - float(now)) < _SAME_START_SECONDS
+
+
+def is_dead(owner: Mapping[str, str]) -> bool:
+    """Whether these are an `identity`, and its process does not run; False for anything else."""
+    return _is_whole(owner) and not may_be_alive(owner)
+
+
+def _is_whole(owner: Mapping[str, str]) -> bool:
+    """Whether these texts, which anybody may have written, are an `identity`."""
+    texts = [owner.get(key) for key in ("pid", "process_start", "host", "boot_id")]
+    if not all(isinstance(text, str) for text in texts):
+        return False
+    return bool(_PID.fullmatch(str(texts[0])) and _START.fullmatch(str(texts[1])))
 
 
 def _start(pid: int) -> str:
@@ -94,14 +109,19 @@ def follow_driver(driver_pid: int) -> None:
 
     A pool whose driver was killed would otherwise idle for five minutes.
     """
-    if any(thread.name == _WATCHER for thread in threading.enumerate()):
-        return  # the worker serves its second study
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
+    end_with(driver_pid)
+
+
+def end_with(parent_pid: int) -> None:
+    """End this process, and those below it, within moments of the one that started it."""
+    if any(thread.name == _WATCHER for thread in threading.enumerate()):
+        return  # a worker serves its second study
 
     def watch() -> None:
-        while os.getppid() == driver_pid:
+        while os.getppid() == parent_pid:
             time.sleep(0.2)
         kill_descendants()
         os._exit(1)

@@ -7,16 +7,28 @@ joblib is imported: every Hydra app of the environment loads this module.
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from operator import attrgetter
 from typing import Any
 
 from omegaconf import MISSING, OmegaConf
 
 from optuna_joblib_sweeper.errors import SweepError
+from optuna_joblib_sweeper.secrets import MASK, is_masked, masked
 
 DEFAULT_TRIALS = 20
 LONGEST_NAME = 200  # bytes; a file's has 255, and a confirmation's study adds to the name
+_ELSEWHERE = {  # keys of other sweepers, and those that stand a level deeper
+    "search_space": "params",
+    "parametrization": "params",
+    "max_trials": "n_trials",
+    "budget": "n_trials",
+    "num_workers": "n_jobs",
+    "seed": "sampler.seed",
+    "n_startup_trials": "sampler.n_startup_trials",
+    "n_warmup_steps": "pruner.n_warmup_steps",
+}
 
 
 @dataclass
@@ -55,7 +67,7 @@ class Settings:
     objective: Any = None  # names of what the task returns, for tables and figures
 
     study_name: str | None = None  # null: a fresh study; a name: resume that one if it exists
-    storage: str | None = None  # null: journal in the sweep dir; path: journal; URL: database
+    storage: Any = None  # null: journal in the sweep dir; path: journal; URL: database
 
     params: Any = None  # the space: Hydra's sweep syntax, a list, or {low, high, log, step, when}
     custom_search_space: str | None = None  # function(config, trial) that suggests more
@@ -120,6 +132,7 @@ def read_settings(raw: Mapping[str, Any]) -> Settings:
         SweepError: a value outside its range; the message names the key.
     """
     given = {key: _plain(value) for key, value in raw.items()}
+    _refuse_unknown(given)
     given["sampler"] = given.get("sampler") or {"_target_": "optuna.samplers.TPESampler"}
     given["pruner"] = given.get("pruner") or {"_target_": "optuna.pruners.NopPruner"}
     given["params"] = given.get("params") or {}
@@ -130,12 +143,26 @@ def read_settings(raw: Mapping[str, Any]) -> Settings:
         if not holds:
             value = attrgetter(name)(settings)
             shown = class_name(value) if name == "pruner" and value.get("_target_") else value
-            raise SweepError(f"hydra.sweeper.{name} must be {rule}, got {shown!r:.300}")
+            raise SweepError(f"hydra.sweeper.{name} must be {rule}, got {masked(repr(shown)):.300}")
     return settings
 
 
 def _plain(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def _refuse_unknown(given: Mapping[str, Any]) -> None:
+    """Hydra lets unknown keys pass (`_nodes`), so that each is answered in one line."""
+    parts = {"": Settings, "confirm.": ConfirmSettings, "mlflow.": MlflowSettings}
+    for part, known in parts.items():
+        values = given.get(part.rstrip("."), {}) if part else given
+        names = [one.name for one in fields(known)]
+        for key in sorted(map(str, values.keys() - set(names))):
+            close = [f"{part}{name}" for name in get_close_matches(key, names, n=1)]
+            remedy = f"did you mean hydra.sweeper.{close[0]}?" if close else "delete it"
+            if key in _ELSEWHERE:
+                remedy = f"delete it and use hydra.sweeper.{_ELSEWHERE[key]}"
+            raise SweepError(f"hydra.sweeper.{part}{key} is no setting of this sweeper; {remedy}")
 
 
 def _n_jobs(n_jobs: int, backend: str) -> int:
@@ -149,6 +176,8 @@ def _rules(settings: Settings) -> Iterator[tuple[str, bool, str]]:
     s, confirm = settings, settings.confirm
     for name in ("sampler", "pruner", "params"):
         yield name, isinstance(getattr(s, name), Mapping), "a mapping"
+    text = s.storage is None or isinstance(s.storage, str)
+    yield "storage", text, "a journal's path or a database's URL, as text, or null"
     seed = s.sampler.get("seed")
     yield "sampler", seed is None or _is_whole(seed), "given a seed of 0 or more, or null"
     known = bool(s.directions) and set(s.directions) <= {"minimize", "maximize"}
@@ -167,6 +196,8 @@ def _rules(settings: Settings) -> Iterator[tuple[str, bool, str]]:
     yield "confirm.top", confirm.top >= 0, "0 or more"
     yield "confirm.skip", confirm.skip >= 0, "0 or more"
     yield "confirm.seeds", _are_seeds(confirm.seeds), "above 0, or a list of seeds"
+    for name, uri in (("storage", s.storage), ("mlflow.tracking_uri", s.mlflow.tracking_uri)):
+        yield name, uri is None or not is_masked(uri), f"given with the password behind {MASK}"
     named = s.study_name is None or _is_name(s.study_name)
     yield "study_name", named, f"null, or a name of 1 to {LONGEST_NAME} bytes without / and \\"
     one = len(s.directions) == 1

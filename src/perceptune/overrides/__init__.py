@@ -1,0 +1,1 @@
+"""Overrides as a user types them: options, quoting, completion, and what a wrong one meant."""
