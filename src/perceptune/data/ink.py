@@ -17,7 +17,7 @@ _FRAME = 0.03  # of the shorter side: what lies along the border for longer is a
 _SMALL_FRAME = 0.3  # but not in small pictures, which may be cut close to the digit
 _FADING = 8.0  # pixels: an edge of ink in focus is narrower, a shadow's is not
 _WEAK = 0.4  # of the pen's strength: where it was pressed least
-_PEN = 0.75  # of its strength: a second digit is as dark somewhere, a shadow hardly
+_PEN = 0.75  # of its strength: a digit is as dark somewhere, a shadow hardly
 _APART = 0.16  # of the largest stroke's length: strokes of one digit are closer together
 _RIVAL = 0.5  # of the largest stroke's length: a second digit is as long
 
@@ -50,7 +50,8 @@ def find(picture: Array, enlarged: float = 1.0) -> Array:
     for level in np.geomspace(1, floor, 14):
         if len(_strokes(smooth, level, enlarged)[1]):
             regions, large = _strokes(smooth, max(_WEAK * level, floor), enlarged)
-            digit = _one_digit(regions, large, as_dark=np.unique(regions[smooth > _PEN * level]))
+            dark = np.unique(regions[smooth > _PEN * level])
+            digit = _one_digit(regions, np.intersect1d(large, dark))
             soft = np.clip((taken / level - 0.25) / 0.5, 0, 1)
             return np.asarray(soft * ndimage.binary_dilation(digit, iterations=2))
     raise NoInkError("shows no digit: nothing of a digit's size stands out from paper around it")
@@ -80,9 +81,9 @@ def _is_light_on_dark(grey: Array) -> bool:
 
     small = ndimage.uniform_filter(grey, 12)[::12, ::12]
     apart = small - ndimage.median_filter(small, max(small.shape) // 2)
-    rows, columns = (slice(side // 6, side - side // 6) for side in small.shape)
-    skew = (apart[rows, columns] ** 3).sum()
-    return bool(skew > 0 and np.median(grey) < _BRIGHT * np.percentile(small, 99.5))
+    middle = tuple(slice(side // 6, side - side // 6) for side in small.shape)
+    is_bright = np.median(small[middle]) > _BRIGHT * np.percentile(small, 99.5)
+    return bool((apart[middle] ** 3).sum() > 0 and not is_bright)
 
 
 def _printed_lines(taken: Array) -> Array:
@@ -138,7 +139,7 @@ def _are_sharp(taken: Array, regions: Array, labels: Array, enlarged: float) -> 
     return np.asarray(fading < np.maximum(_FADING * enlarged, 0.75 * width))
 
 
-def _one_digit(regions: Array, large: Array, as_dark: Array) -> Array:
+def _one_digit(regions: Array, large: Array) -> Array:
     """The pixels of the largest stroke and of those that continue it, (rows, columns) bool."""
     from scipy import ndimage
 
@@ -151,7 +152,7 @@ def _one_digit(regions: Array, large: Array, as_dark: Array) -> Array:
     gap = ndimage.distance_transform_edt(~pieces, sampling=(0.5, 1))
     groups, _ = ndimage.label(gap < _APART / 2 * lengths[main])
     own = groups == groups[regions == main][0]
-    others = np.intersect1d(large[lengths[large] > _RIVAL * lengths[main]], as_dark)
+    others = large[lengths[large] > _RIVAL * lengths[main]]
     apart = len(np.unique(groups[np.isin(regions, others) & ~own]))
     if apart:
         raise NoInkError(f"shows {apart + 1} digits or more; cut out one")
