@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from optuna_joblib_sweeper.secrets import masked
-from perceptune.errors import UserError, one_line, shorten
+from perceptune.errors import UserError, shorten
 from perceptune.overrides.spelling import nearest
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Parser(ArgumentParser):
         return f"no option {shorten(option)}; {self._usage()}"
 
     def _usage(self) -> str:
-        return one_line(self.format_usage())
+        return " ".join(self.format_usage().split())
 
 
 class Output(io.TextIOWrapper):

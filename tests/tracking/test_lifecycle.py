@@ -14,7 +14,7 @@ from optuna_joblib_sweeper.processes import identity
 from perceptune.errors import DivergedError, StoreError
 from perceptune.tracking.lifecycle import open_folder, open_parent, open_run, write_to
 from perceptune.tracking.reading import RunRecord, all_runs, find_run, history, read_folders
-from perceptune.tracking.store import ExperimentRef, client_of
+from perceptune.tracking.store import ExperimentRef, client_of, open_experiment
 
 
 def _found(ref: ExperimentRef, run_id: str) -> RunRecord:
@@ -177,6 +177,26 @@ def test_a_run_that_is_held_is_left_to_who_knows_its_end(ref: ExperimentRef) -> 
         mlflow_runs.release(trial.client, trial.id)
         with open_run(ref, name="training", tags={}):
             assert _found(ref, trial.id).status == "FAILED"
+
+
+RUBBISH = ["", "abc", "-1", "²", "1e5", "0x10", "9" * 30, "None", "{}", "1\n"]
+
+
+@pytest.mark.parametrize("key", ["pid", "process_start", "host", "boot_id"])
+def test_a_run_with_tags_of_others_is_left_alone(ref: ExperimentRef, key: str) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    owner = identity(ended.pid)
+    ended.wait()
+    client, experiment = open_experiment(ref)
+    if key in ("pid", "process_start"):
+        runs = [client.create_run(experiment, tags=owner | {key: text}) for text in RUBBISH if text]
+    else:
+        runs = []
+    without = {name: text for name, text in owner.items() if name != key}
+    runs += [client.create_run(experiment, tags=tags) for tags in (without, {"pid": "abc"}, {})]
+    with open_run(ref, name="next", tags={}):
+        pass
+    assert {_found(ref, run.info.run_id).status for run in runs} == {"RUNNING"}
 
 
 def test_children_stand_below_their_parent(ref: ExperimentRef) -> None:

@@ -87,9 +87,9 @@ def _stores(named: str | None, result: "SweepResult") -> list[str]:
 
 def _report_results(parsed: Namespace) -> None:
     from perceptune.reports import results
-    from perceptune.tracking.reading import all_runs
+    from perceptune.tracking.reading import tested_runs
 
-    found = results.gather(all_runs(parsed.store or default_uri()))
+    found = results.gather(tested_runs(parsed.store or default_uri()))
     folder = parsed.output or Path(_FOLDER) / "results"
     with published(folder) as page:
         results.write(page, found)

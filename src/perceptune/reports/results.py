@@ -45,7 +45,7 @@ def gather(runs: Sequence[RunRecord]) -> list[Result]:
     one by one, by the same version; of runs with the same seed the latest counts.
 
     Args:
-        runs: all of a store, oldest first.
+        runs: those of `reading.tested_runs`, or all of a store, oldest first.
 
     Raises:
         UserError: there is no such run.

@@ -231,12 +231,14 @@ def _keep(training: Training, folder: Path) -> str:
     """Write network and checkpoint; returns where they are, as text."""
     seed = f"_{training.config.seed}" if training.config.repeats > 1 else ""
     weights = folder / "weights" / f"best{seed}.npz"
+    again = f"perceptune train resume={training.run_id or training.checkpoint}"
     try:
         save_network(weights, training.network, training.best.theta, metadata(training))
         save(training)
     except OSError as error:
-        return f"the network could not be kept in {folder}: {error.strerror or error}"
-    again = f"perceptune train resume={training.run_id or training.checkpoint}"
+        lost = f"the network could not be kept in {folder}: {error.strerror or error}"
+        there = training.checkpoint and training.checkpoint.is_file()
+        return f"{lost}; the last checkpoint is there: {again}" if there else lost
     return f"the network after epoch {training.best.epoch} is in {weights}; to go on: {again}"
 
 

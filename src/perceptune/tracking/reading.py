@@ -46,6 +46,19 @@ def all_runs(uri: str) -> list[RunRecord]:
     return list(_search(uri, ""))
 
 
+def tested_runs(uri: str) -> list[RunRecord]:
+    """The finished trainings with a test accuracy, after the parents of repeats; oldest first.
+
+    The store finds them, since most runs of a large one are trials without.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    tested = "attributes.status = 'FINISHED' and metrics.`test/accuracy` >= 0"
+    found = [*_search(uri, "tags.kind = 'repeats'"), *_search(uri, tested)]
+    return list({run.id: run for run in found}.values())
+
+
 def children_of(uri: str, parent_id: str) -> list[RunRecord]:
     """The runs directly below a run, oldest first.
 

@@ -177,7 +177,9 @@ def errors_of(uri: str) -> Iterator[None]:
             if not _is_of_store(error):
                 raise
             error = _plainer(uri, error)
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        lines = str(error).splitlines() or [type(error).__name__]
+        # SQLAlchemy may begin with a hint for its own users.
+        reason = next((line for line in lines if "Error) " in line), lines[0])
         raise StoreError(masked(f"tracking.uri={uri} cannot be used: {reason}")) from error
 
 

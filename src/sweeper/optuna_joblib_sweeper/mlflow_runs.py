@@ -58,9 +58,9 @@ def client_of(uri: str) -> "MlflowClient":
     # Nothing of a user's runs is reported to anyone, unless the user allows it.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    for name in ("alembic", "mlflow.store"):  # each line of the making of a store
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it raises the same
+    # Each line of the making of a store, and tracebacks of what is raised as well.
+    for name, level in (("alembic", logging.WARNING), ("mlflow.store", logging.CRITICAL)):
+        logging.getLogger(name).setLevel(level)
     from mlflow import MlflowClient
 
     local = sqlite_file(uri)

@@ -31,6 +31,8 @@ _DATABASES = {
     "mysql": (3306, b""),
     "mariadb": (3306, b""),
 }
+_ENDINGS = (".db", ".sqlite", ".sqlite3")  # of files of SQLite's
+_TABLES = {"alembic_version", "experiments", "metrics", "params", "runs", "tags"}
 _COUNT = """
     SELECT experiments.name, COUNT(*) FROM runs JOIN experiments USING (experiment_id)
     WHERE runs.lifecycle_stage = 'active' AND experiments.lifecycle_stage = 'active'
@@ -60,7 +62,7 @@ def store_lock(uri: str) -> Iterator[None]:
     local.parent.mkdir(parents=True, exist_ok=True)
     from filelock import FileLock  # 0.1 s
 
-    with FileLock(f"{local}.lock"):
+    with FileLock(f"{local}.making.lock"):  # uv.lock may be there, and would be emptied
         refuse_broken(local)
         yield
 
@@ -78,6 +80,8 @@ def look_at(uri: str) -> None:
         OSError: a file that is no database, or a server that does not answer as it should.
     """
     local = sqlite_file(uri)
+    if local is None and uri.endswith(_ENDINGS):
+        raise OSError(f"it is no URI; write sqlite:///{uri.removeprefix('file:')}")
     if local is None:
         refuse_silent(uri)
     elif local.exists():
@@ -96,8 +100,10 @@ def refuse_broken(local: Path) -> None:
     if not local.exists():
         return
     tables = {name for (name,) in _query(local, "SELECT name FROM sqlite_master")}
-    if tables and not tables >= {"experiments", "runs", "alembic_version"}:
-        raise OSError(f"{local} is damaged, or a database of another program")
+    lacking = sorted(_TABLES - tables)
+    if tables and lacking:  # MLflow would make them, there and then
+        what = f"{local} lacks the table {lacking[0]}"
+        raise OSError(f"{what}; it is damaged, or a database of another program")
 
 
 def run_counts(uri: str) -> dict[str, int] | None:
