@@ -42,16 +42,24 @@ def _seen(path: Path) -> np.ndarray:
     return picture(path, SHAPE, 255, written=True).astype(float)
 
 
-@pytest.mark.parametrize("kind", photographs.KINDS)
-def test_the_network_sees_the_digit_of_every_kind_of_photograph(tmp_path: Path, kind: str) -> None:
-    rng = np.random.default_rng(5)
-    plain = {
-        name: _seen(photographs.save(photographs.plain(_glyph(name), rng), tmp_path, "plain"))
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
+    """What the network sees of each glyph on clean paper."""
+    folder, rng = tmp_path_factory.mktemp("plain"), np.random.default_rng(0)
+    return {
+        name: _seen(photographs.save(photographs.plain(_glyph(name), rng), folder, name))
         for name in GLYPHS
     }
-    for name in ("2", "8") if kind == "phone" else GLYPHS:
+
+
+@pytest.mark.parametrize("kind", photographs.KINDS)
+def test_the_network_sees_the_digit_of_every_kind_of_photograph(
+    tmp_path: Path, kind: str, plain: dict[str, np.ndarray]
+) -> None:
+    rng = np.random.default_rng(5)
+    for name in rng.permutation(list(GLYPHS))[: 1 if kind == "phone" else 2]:
         made = photographs.KINDS[kind](_glyph(name), rng)
-        seen = _seen(photographs.save(made, tmp_path, f"photo{name}"))
+        seen = _seen(photographs.save(made, tmp_path, name))
         likeness = {other: np.corrcoef(plain[other], seen)[0, 1] for other in GLYPHS}
         assert max(likeness, key=likeness.__getitem__) == name
         assert likeness[name] > 0.6  # a thin pen and a turn cost a third
@@ -59,14 +67,13 @@ def test_the_network_sees_the_digit_of_every_kind_of_photograph(tmp_path: Path, 
 
 @pytest.mark.parametrize("kind", sorted(photographs.KINDS.keys() - {"phone"}))
 def test_an_empty_sheet_is_given_no_digit(tmp_path: Path, kind: str) -> None:
-    for seed in range(2):
-        made = photographs.KINDS[kind](EMPTY, np.random.default_rng(seed))
-        path = photographs.save(made, tmp_path, "empty")
-        with pytest.raises(UserError, match=r"empty\.\w+ shows no digit"):
-            picture(path, SHAPE, 255, written=True)
+    made = photographs.KINDS[kind](EMPTY, np.random.default_rng(1))
+    path = photographs.save(made, tmp_path, "empty")
+    with pytest.raises(UserError, match=r"empty\.\w+ shows no digit"):
+        picture(path, SHAPE, 255, written=True)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 500), (28, 28), (100, 80), (640, 640)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 500), (28, 28), (300, 400)])
 @pytest.mark.parametrize("value", [0, 128, 255])
 @pytest.mark.parametrize("noise", [0, 8])
 def test_a_sheet_of_one_colour_is_given_no_digit(
