@@ -53,7 +53,7 @@ def runs_in(folder: Path) -> list[Any]:
     from mlflow import MlflowClient
 
     # Opening a store that another process is creating would create it too, and break both.
-    with FileLock(folder / "mlruns" / "mlflow.db.lock"):
+    with FileLock(folder / "mlruns" / "mlflow.db.making.lock"):
         client = MlflowClient(store_of(folder))
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     return list(client.search_runs(experiments, order_by=["attributes.start_time ASC"]))

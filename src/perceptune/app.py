@@ -52,7 +52,7 @@ def run(command: str, given: Namespace, job: Callable[..., Any]) -> None:
     """
     import hydra
 
-    from perceptune.commands._private import VERSION_BASE, checked_configs, text_helps
+    from perceptune.commands._private import MAIN, checked_configs, text_helps
 
     if given.help:
         print(_help_of(given), end="")
@@ -65,7 +65,7 @@ def run(command: str, given: Namespace, job: Callable[..., Any]) -> None:
     many = None if command == "compare" else given.multirun
     overrides = words.readable(_without_former(typed), many=bool(many))
     sys.argv = [f"perceptune {command}", *options.for_hydra(given), *overrides]
-    decorate = hydra.main(config_path=str(root() / "conf"), config_name="config", **VERSION_BASE)
+    decorate = hydra.main(config_path=str(root() / "conf"), config_name="config", **MAIN)
     with _explained(overrides, given.config_dir, many=many), checked_configs(), text_helps():
         decorate(job)()
 

@@ -22,7 +22,7 @@ perceptune: perceptrons in NumPy, composed by Hydra, tracked in MLflow, tuned by
   perceptune train -m [OVERRIDE ...]  train many: every combination of values, or a study
   perceptune evaluate MODEL [MODEL ...] [OVERRIDE ...]
                                       score a network on test data, or the mean of several
-  perceptune predict MODEL INPUT [--output FILE] [--probabilities]
+  perceptune predict MODEL [MODEL ...] INPUT [--output FILE] [--show FILE] [--probabilities]
                                       classify a picture, a folder of them, a .npy or a CSV
   perceptune compare [OVERRIDE ...]   train the same network in NumPy, PyTorch, JAX, Keras and
                                       scikit-learn: same initial weights, same batches

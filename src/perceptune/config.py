@@ -344,7 +344,7 @@ def _build(
         if name not in settings:
             raise UserError(f"{key} is missing; set it, or leave out ~{key}")
         try:
-            schema[name] = settings[name]
+            OmegaConf.update(schema, name, settings[name], merge=False)
         except OmegaConfBaseException:
             raise UserError(
                 f"{key} must be {_WORDS[hint]}, {_given(key, settings[name], hint)}"

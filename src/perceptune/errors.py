@@ -54,13 +54,14 @@ def fail(message: str, code: int = 1) -> NoReturn:
 
 
 def one_line(text: str) -> str:
-    """Join the lines of a text.
+    """Join the lines of a text; characters that a terminal would obey are replaced.
 
     >>> one_line("no such key\\n    full_key: x")
     'no such key; full_key: x'
     """
     lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
-    return re.sub(r"([:;,.]);", r"\1", "; ".join(lines))
+    joined = re.sub(r"([:;,.]);", r"\1", "; ".join(lines))
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", "?", joined)
 
 
 def shorten(word: str) -> str:

@@ -1,6 +1,7 @@
 """`evaluate` and `predict` as a user types them, on one trained network."""
 
 import csv
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from figures.pixels import is_drawn
 from perceptune import cli, networks
 from perceptune.errors import UserError
 from perceptune.nn.checkpoint import load_network, save_network
@@ -288,3 +290,71 @@ def test_predict_asks_for_the_range_and_reads_columns_by_name(tables: Path, call
         _, err, code = call("predict", "csv.npz", "test.npy")
         assert code == 1
         assert words in err
+
+
+def _digits_as_pictures(folder: Path, count: int) -> Any:
+    """Pictures of the first digits, dark on light, in `folder`; their labels."""
+    folder.mkdir(exist_ok=True)
+    data = digits()
+    for number in range(count):
+        image = 255 - data.images[number].reshape(8, 8) * np.uint8(15)
+        Image.fromarray(image).save(folder / f"{number:02}.png")
+    return data.labels[:count]
+
+
+def test_the_mean_of_several_networks_predicts(home: tuple[Path, Any], call: Any) -> None:
+    _digits_as_pictures(home[0] / "mean", 5)
+    one, _, code = call("predict", "net.npz", "mean", "--probabilities")
+    several, err, second = call("predict", "net.npz", "net.npz", "mean", "--probabilities")
+    assert (code, second) == (0, 0), err
+    assert several == one
+    saved = load_network(home[0] / "net.npz")
+    letters = saved.metadata | {"classes": list("abcdefghij")}
+    save_network(home[0] / "other.npz", saved.network, saved.theta, letters)
+    out, err, code = call("predict", "net.npz", "other.npz", "mean")
+    assert (out, code) == ("", 1)
+    assert "do not go together" in err
+
+
+def test_other_pictures_of_a_folder_are_answered(home: tuple[Path, Any], call: Any) -> None:
+    folder = home[0] / "mixed"
+    _digits_as_pictures(folder, 3)
+    (folder / "01.png").write_bytes(b"hello")
+    Image.new("L", (90, 60), "white").save(folder / "empty.png")
+    out, err, code = call("predict", "net.npz", "mixed", "--output", "mixed.csv")
+    assert code == 1
+    assert "2 predictions in mixed.csv" in out
+    written = (home[0] / "mixed.csv").read_text().splitlines()
+    assert [line.partition(",")[0] for line in written] == ["file", "00.png", "02.png"]
+    first, second, last = err.splitlines()
+    assert "01.png is not a picture" in first
+    assert "empty.png shows no digit" in second
+    assert "2 of 4 pictures have no prediction" in last
+
+
+def test_show_draws_what_the_network_sees(home: tuple[Path, Any], call: Any) -> None:
+    folder = home[0]
+    _digits_as_pictures(folder / "shown", 6)
+    np.save(folder / "rows.npy", digits().images[:3])
+    for inputs in ("shown", "shown/00.png", "rows.npy", "shown"):  # the last replaces its own
+        out, err, code = call("predict", "net.npz", inputs, "--show", "seen.png")
+        assert code == 0, err
+        assert is_drawn(folder / "seen.png")
+        assert len(out.splitlines()) > 1
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("option", ["--output", "--show"])
+def test_a_users_file_is_not_replaced(home: tuple[Path, Any], call: Any, option: str) -> None:
+    folder = home[0]
+    _digits_as_pictures(folder / "kept", 1)
+    (folder / "notes.csv").write_text("my,notes\n")
+    Image.new("L", (9, 9)).save(folder / "photo.png")
+    os.mkfifo(folder / f"pipe.{option[2:]}.png")
+    for name in ("notes.csv", "photo.png", f"pipe.{option[2:]}.png", "kept"):
+        content = (folder / name).read_bytes() if (folder / name).is_file() else b""
+        out, err, code = call("predict", "net.npz", "kept", option, name)
+        assert (out, code) == ("", 1)
+        assert len(err.splitlines()) == 1
+        assert name in err
+        assert not content or (folder / name).read_bytes() == content

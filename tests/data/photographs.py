@@ -13,7 +13,8 @@ from PIL import Image
 from scipy import ndimage
 
 Array = np.ndarray
-Kind = Callable[[Array, np.random.Generator], tuple[Image.Image, str, dict[str, Any]]]
+Made = tuple[Image.Image, str, dict[str, Any]]  # a picture, its suffix, options of saving it
+Kind = Callable[[Array, np.random.Generator], Made]
 
 BLACK, BLUE, RED, GREEN, YELLOW = (
     (0.12, 0.12, 0.14),
@@ -22,8 +23,7 @@ BLACK, BLUE, RED, GREEN, YELLOW = (
     (0.13, 0.50, 0.25),
     (0.97, 0.90, 0.25),
 )
-_TURNS = (1, 2, 3, 4, 5, 6, 7, 8)  # EXIF's orientations
-_UNDO = {
+_UNDO = {  # of EXIF's orientations
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -34,7 +34,7 @@ _UNDO = {
 }
 
 
-def save(made: tuple[Image.Image, str, dict[str, Any]], folder: Path, stem: str) -> Path:
+def save(made: Made, folder: Path, stem: str) -> Path:
     """Write what a kind made; `stem` is the file's name without its ending."""
     picture, suffix, options = made
     path = folder / f"{stem}{suffix}"
@@ -98,19 +98,17 @@ def photo(page: Array, rng: np.random.Generator, noise: float = 0.015) -> Image.
     return Image.fromarray(np.round(np.clip(seen, 0, 1) * 255).astype(np.uint8))
 
 
-def jpeg(
-    page: Array, rng: np.random.Generator, **options: Any
-) -> tuple[Image.Image, str, dict[str, Any]]:
+def jpeg(page: Array, rng: np.random.Generator, **options: Any) -> Made:
     return photo(page, rng), ".jpg", {"quality": int(rng.integers(75, 95)), **options}
 
 
-def plain(digit: Array, rng: np.random.Generator) -> tuple[Image.Image, str, dict[str, Any]]:
+def plain(digit: Array, rng: np.random.Generator) -> Made:
     """Black on white, enlarged: what a drawing program saves."""
     large = Image.fromarray(255 - digit).resize((140, 140), Image.Resampling.BICUBIC)
     return large, ".png", {}
 
 
-def fall_off(digit: Array, rng: np.random.Generator) -> tuple[Image.Image, str, dict[str, Any]]:
+def fall_off(digit: Array, rng: np.random.Generator) -> Made:
     """A lamp at one side: half the light at the other."""
     page = sheet(stroke(digit, 260), rng, (480, 640))
     angle = rng.uniform(0, 2 * np.pi)
@@ -119,14 +117,14 @@ def fall_off(digit: Array, rng: np.random.Generator) -> tuple[Image.Image, str, 
     return jpeg(page * (0.62 + 0.36 * along)[..., None], rng)
 
 
-def vignette(digit: Array, rng: np.random.Generator) -> tuple[Image.Image, str, dict[str, Any]]:
+def vignette(digit: Array, rng: np.random.Generator) -> Made:
     """A cheap lens: dark corners."""
     page = sheet(stroke(digit, 240), rng, (480, 640))
     down, across = np.mgrid[-1:1:480j, -1:1:640j]
     return jpeg(page * (1 - 0.35 * (down**2 + across**2))[..., None], rng)
 
 
-def hand_shadow(digit: Array, rng: np.random.Generator) -> tuple[Image.Image, str, dict[str, Any]]:
+def hand_shadow(digit: Array, rng: np.random.Generator) -> Made:
     """The shadow of the hand that holds the phone, across the digit."""
     page = sheet(stroke(digit, 260), rng, (640, 480))
     down, across = np.mgrid[0:1:640j, 0:1:480j]
@@ -139,7 +137,7 @@ def hand_shadow(digit: Array, rng: np.random.Generator) -> tuple[Image.Image, st
     return jpeg(page * (1 - rng.uniform(0.35, 0.55) * dark)[..., None], rng)
 
 
-def tilted(digit: Array, rng: np.random.Generator) -> tuple[Image.Image, str, dict[str, Any]]:
+def tilted(digit: Array, rng: np.random.Generator) -> Made:
     """A sheet lying askew on a darker table, seen at an angle."""
     page = sheet(stroke(digit, 300), rng, (600, 600), turn=0)
     angle = np.deg2rad(rng.uniform(6, 15) * rng.choice([-1, 1]))
@@ -157,10 +155,10 @@ def tilted(digit: Array, rng: np.random.Generator) -> tuple[Image.Image, str, di
     return jpeg(np.where(inside, np.stack(seen, axis=-1), table), rng)
 
 
-def exif(digit: Array, rng: np.random.Generator) -> tuple[Image.Image, str, dict[str, Any]]:
+def exif(digit: Array, rng: np.random.Generator) -> Made:
     """A phone held in any way: pixels as the sensor has them, and a tag that says how to turn."""
     picture = photo(sheet(stroke(digit, 260), rng, (480, 400)), rng)
-    turn = int(rng.choice(_TURNS))
+    turn = int(rng.integers(1, 9))
     if turn in _UNDO:
         picture = picture.transpose(_UNDO[turn])
     tags = Image.Exif()
@@ -169,7 +167,7 @@ def exif(digit: Array, rng: np.random.Generator) -> tuple[Image.Image, str, dict
 
 
 def _pen(colour: tuple[float, ...]) -> Kind:
-    def kind(digit: Array, rng: np.random.Generator) -> tuple[Image.Image, str, dict[str, Any]]:
+    def kind(digit: Array, rng: np.random.Generator) -> Made:
         page = sheet(stroke(digit, 260), rng, (480, 640), colour)
         light = np.linspace(rng.uniform(0.6, 1), rng.uniform(0.6, 1), 640)[None, :, None]
         return jpeg(page * light, rng)
@@ -177,7 +175,7 @@ def _pen(colour: tuple[float, ...]) -> Kind:
     return kind
 
 
-def ballpoint(digit: Array, rng: np.random.Generator) -> tuple[Image.Image, str, dict[str, Any]]:
+def ballpoint(digit: Array, rng: np.random.Generator) -> Made:
     """A thin line, a hundredth of the digit's height or two, in blue or black."""
     side = int(rng.integers(260, 420))
     ink = thin_stroke(digit, side, rng.uniform(0.012, 0.025) * side) * 0.8
@@ -185,7 +183,7 @@ def ballpoint(digit: Array, rng: np.random.Generator) -> tuple[Image.Image, str,
     return jpeg(sheet(ink, rng, (640, 640), pen), rng)
 
 
-def pencil(digit: Array, rng: np.random.Generator) -> tuple[Image.Image, str, dict[str, Any]]:
+def pencil(digit: Array, rng: np.random.Generator) -> Made:
     """Grey and thin on white."""
     ink = thin_stroke(digit, 320, 0.03 * 320) * rng.uniform(0.35, 0.5)
     return jpeg(sheet(ink, rng, (480, 640)), rng)
@@ -199,7 +197,7 @@ def _lines(rows: int, columns: int, gap: float, width: float, slope: float, star
 
 
 def _ruled(squared: bool) -> Kind:
-    def kind(digit: Array, rng: np.random.Generator) -> tuple[Image.Image, str, dict[str, Any]]:
+    def kind(digit: Array, rng: np.random.Generator) -> Made:
         gap, width = rng.uniform(35, 75), rng.uniform(1.5, 3)
         slope, start = rng.uniform(-0.04, 0.04), rng.uniform(0, 30)
         ruling = _lines(640, 640, gap, width, slope, start)
@@ -216,14 +214,14 @@ def _ruled(squared: bool) -> Kind:
     return kind
 
 
-def grey16(digit: Array, rng: np.random.Generator) -> tuple[Image.Image, str, dict[str, Any]]:
+def grey16(digit: Array, rng: np.random.Generator) -> Made:
     """A scanner's 16 bits, dark on light."""
     page = sheet(stroke(digit, 200), rng, (300, 300)).mean(axis=-1)
     page = np.clip(page + rng.normal(0, 0.01, page.shape), 0, 1)
     return Image.fromarray(np.round(page * 65535).astype(np.uint16)), ".png", {}
 
 
-def transparent(digit: Array, rng: np.random.Generator) -> tuple[Image.Image, str, dict[str, Any]]:
+def transparent(digit: Array, rng: np.random.Generator) -> Made:
     """White ink on nothing, or black."""
     ink = np.round(stroke(digit, 220) * 255).astype(np.uint8)
     value = 255 if rng.random() < 0.7 else 0
@@ -231,7 +229,7 @@ def transparent(digit: Array, rng: np.random.Generator) -> tuple[Image.Image, st
     return Image.fromarray(np.stack([full, full, full, ink], axis=-1)), ".png", {}
 
 
-def dusty(digit: Array, rng: np.random.Generator) -> tuple[Image.Image, str, dict[str, Any]]:
+def dusty(digit: Array, rng: np.random.Generator) -> Made:
     """Specks all over the sheet."""
     page = sheet(stroke(digit, 240), rng, (480, 480))
     down, across = np.mgrid[0:480, 0:480]
@@ -242,7 +240,7 @@ def dusty(digit: Array, rng: np.random.Generator) -> tuple[Image.Image, str, dic
     return jpeg(page, rng)
 
 
-def black_edge(digit: Array, rng: np.random.Generator) -> tuple[Image.Image, str, dict[str, Any]]:
+def black_edge(digit: Array, rng: np.random.Generator) -> Made:
     """A scan whose sheet did not cover the glass: black on one side, two or all."""
     page = sheet(stroke(digit, 260), rng, (560, 480))
     for side in range(4):
@@ -253,7 +251,7 @@ def black_edge(digit: Array, rng: np.random.Generator) -> tuple[Image.Image, str
     return jpeg(page, rng)
 
 
-def corner28(digit: Array, rng: np.random.Generator) -> tuple[Image.Image, str, dict[str, Any]]:
+def corner28(digit: Array, rng: np.random.Generator) -> Made:
     """A small digit off the middle, in as many pixels as MNIST's images have."""
     side = int(rng.integers(16, 21))
     small = np.asarray(Image.fromarray(digit).resize((side, side), Image.Resampling.LANCZOS))
@@ -263,7 +261,7 @@ def corner28(digit: Array, rng: np.random.Generator) -> tuple[Image.Image, str, 
     return Image.fromarray(255 - image if rng.random() < 0.5 else image), ".png", {}
 
 
-def phone(digit: Array, rng: np.random.Generator) -> tuple[Image.Image, str, dict[str, Any]]:
+def phone(digit: Array, rng: np.random.Generator) -> Made:
     """Twelve megapixels, the digit in a part of them."""
     side = int(rng.integers(600, 1800))
     page = sheet(stroke(digit, side), rng, (3000, 4000)).astype(np.float32)
@@ -274,7 +272,7 @@ def phone(digit: Array, rng: np.random.Generator) -> tuple[Image.Image, str, dic
     return picture, ".jpg", {"quality": 85}
 
 
-def chalk(digit: Array, rng: np.random.Generator) -> tuple[Image.Image, str, dict[str, Any]]:
+def chalk(digit: Array, rng: np.random.Generator) -> Made:
     """Chalk on a blackboard with uneven light."""
     page = sheet(stroke(digit, 260), rng, (480, 640))
     board = 0.1 + 0.75 * (0.93 - page)

@@ -509,6 +509,16 @@ def test_a_trials_output_folder_is_named_as_in_hydras_own_sweepers(
     assert made == folders
 
 
+@pytest.mark.parametrize("subdir", ["../${x}", "/elsewhere", "${hydra.job.override_dirname}"])
+def test_no_trial_writes_outside_the_folder_of_the_sweep(sweep: Sweeps, subdir: str) -> None:
+    with pytest.raises(SweepError, match="leads out of"):
+        sweep(lambda c: 0, "x='../../../a','../../../b'", f"hydra.sweep.subdir='{subdir}'")
+    assert sorted(path.name for path in sweep.folder.iterdir() if path.is_dir()) == [
+        "conf",
+        "sweep",
+    ]
+
+
 def test_resolvers_of_the_main_module_reach_the_workers(sweep: Sweeps) -> None:
     getattr(OmegaConf, REGISTER)("twice", lambda x: 2 * x, replace=True)
     config = sweep.folder / "conf" / "config.yaml"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -74,6 +75,34 @@ assert mlflow.models.Model.load("runs:/{record.info.run_id}/model").saved_input_
     )
     assert answer.returncode == 0, answer.stderr
     assert len(answer.stdout.splitlines()) == 4
+
+
+@pytest.mark.slow
+def test_mlflow_evaluates_the_model_as_the_readme_says(
+    trained: tuple[Path, Any], tmp_path: Path
+) -> None:
+    folder, record = trained
+    data = digits()
+    np.save(tmp_path / "images.npy", data.images)
+    np.save(tmp_path / "labels.npy", data.labels)
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    run = "found = mlflow.models.evaluate"
+    [snippet] = re.findall(r"^```python\n(model = mlflow.pyfunc.*?)^```$", readme, re.DOTALL | re.M)
+    code = f"""
+table = pd.DataFrame(images, columns=[f"pixel{{i}}" for i in range(64)])
+table = table.assign(label=labels.astype(str))
+{snippet.replace("RUN_ID", record.info.run_id).replace("mlflow.models.evaluate", run)}
+print(found.metrics["accuracy_score"])
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", _code(folder) + code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert float(answer.stdout.splitlines()[-1]) > 0.8
 
 
 def test_no_file_of_the_model_is_a_pickle(trained: tuple[Path, Any]) -> None:

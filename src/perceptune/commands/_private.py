@@ -23,12 +23,15 @@ from perceptune.errors import UserError
 
 _hydra: Any = import_module("hydra._internal.hydra")
 
+_PARENT = "perceptune.commands.train.MultirunParent"
 VERSION_BASE: dict[str, Any] = {"version_base": "1.3"} if hydra.__version__ < "1.4" else {}
-"""For `hydra.main` and its like: 1.3 warns without it, 1.4 with it."""
+"""For `hydra.initialize` and its like: 1.3 warns without it, 1.4 with it."""
+MAIN: dict[str, Any] = VERSION_BASE or {"execution_whitelist": (_PARENT,)}
+"""For `hydra.main`, which from 1.4 on takes a list of what may be called."""
 
 _SWEEPER = "hydra_plugins.optuna_joblib_sweeper.sweeper.OptunaJoblibSweeper"
 _OBEYED = ("callbacks", "launcher", "sweeper", "job_logging", "hydra_logging")  # below `hydra`
-_OURS = {"hydra.callbacks.parent._target_": "perceptune.commands.train.MultirunParent"}
+_OURS = {"hydra.callbacks.parent._target_": _PARENT}
 _CHOSEN = ("hydra.launcher._target_", "hydra.sweeper._target_")
 _PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")  # of these only, and installed ones
 _JUDGED = re.compile(r"hydra\.sweeper\.(sampler|pruner)\.")  # by our sweeper, before it calls any

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> None:
     parser = Parser("perceptune evaluate", usage=_USAGE, description=__doc__)
     parser.add_argument("words", nargs="+", metavar="MODEL", help="a run id, models:/… or an .npz")
     words = parser.parse_args(list(arguments)).words
-    overrides = [word for word in words if "=" in word and not Path(word).is_file()]
+    overrides = [word for word in words if "=" in word and not _is_file(word)]
     names = [word for word in words if word not in overrides]
     if not names:
         raise UserError(f"no MODEL; usage: {_USAGE}")
@@ -52,6 +52,13 @@ def main(arguments: Sequence[str]) -> None:
     _print(predictions, metrics)
     if config.tracking.enabled:
         _record(config, predictions, metrics, names)
+
+
+def _is_file(word: str) -> bool:
+    try:
+        return Path(word).is_file()
+    except OSError:  # an override too long for a name
+        return False
 
 
 def _names_data(overrides: Sequence[str]) -> bool:

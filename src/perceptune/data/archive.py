@@ -57,6 +57,8 @@ def pixels(path: Path, shape: Sequence[int], pixel_max: int) -> np.ndarray:
             raise ValueError("it holds no numbers")
         if not array.size:
             raise ValueError(f"it has shape {array.shape}, and so no image")
+        if isinstance(array, np.memmap) and array.offset + array.nbytes != path.stat().st_size:
+            raise ValueError("it has more bytes than its array")
         return inputs.as_pixels(np.asarray(array), {"shape": shape, "pixel_max": pixel_max})
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None

@@ -11,7 +11,7 @@ Array = np.ndarray
 
 _INK = 0.2  # as a fraction of the darkest stroke; fainter pixels are its blurred edge
 _BOX = 20 / 28  # MNIST's digits fit a box of 20 × 20 in an image of 28 × 28
-_SMALL = 20  # images below this many pixels, such as 8 × 8, are filled to their edges
+SMALL = 20  # images below this many pixels, such as 8 × 8, are filled to their edges
 _THIN = 0.1  # of a digit's longer side: MNIST's strokes are hardly thinner
 
 
@@ -23,7 +23,7 @@ def digit(ink: Array, shape: Sequence[int]) -> Array:
     """
     from scipy import ndimage
 
-    if min(shape) < _SMALL:
+    if min(shape) < SMALL:
         return filled(ink, shape)
     resized = _resized(_thickened(_cropped(ink)), [round(side * _BOX) for side in shape])
     return _placed(resized, ndimage.center_of_mass(resized), shape)
@@ -36,14 +36,15 @@ def filled(light: Array, shape: Sequence[int]) -> Array:
 
 
 def is_mnists(light: Array) -> bool:
-    """True if `light` (rows, columns) fills its middle as MNIST's images do, to some pixels."""
+    """True if `light` (rows, columns) is in its middle as MNIST's digits are, to some pixels.
+
+    Also if it fills all: a data set of garments whose classes are numbers.
+    """
     from scipy import ndimage
 
-    if min(light.shape) < _SMALL:
-        return True
     fill = max(np.divide(_cropped(light).shape, light.shape))
     offset = np.subtract(ndimage.center_of_mass(light), np.subtract(light.shape, 1) / 2)
-    return bool(fill > _BOX - 0.12 and np.abs(offset).max() < 1.5)
+    return bool(fill > 0.85 or (fill > 0.6 and np.abs(offset).max() < 1.5))
 
 
 def _cropped(light: Array) -> Array:

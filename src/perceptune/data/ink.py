@@ -13,9 +13,11 @@ _FAINT = 0.08  # of the paper's light: ink takes more
 _NOISE = 5.0  # standard deviations of the paper's own noise: ink stands out by more
 _DIGIT = 0.06  # of the longer side: a digit is longer,
 _PIXELS = 5  # and has more pixels of a picture that was enlarged
-_FRAME = 0.3  # of the shorter side: what lies along the border for longer is a table or an edge
+_FRAME = 0.03  # of the shorter side: what lies along the border for longer is a table or an edge,
+_SMALL_FRAME = 0.3  # but not in small pictures, which may be cut close to the digit
 _FADING = 8.0  # pixels: an edge of ink in focus is narrower, a shadow's is not
 _WEAK = 0.4  # of the pen's strength: where it was pressed least
+_PEN = 0.75  # of its strength: a second digit is as dark somewhere, a shadow hardly
 _APART = 0.16  # of the largest stroke's length: strokes of one digit are closer together
 _RIVAL = 0.5  # of the largest stroke's length: a second digit is as long
 
@@ -47,10 +49,11 @@ def find(picture: Array, enlarged: float = 1.0) -> Array:
     smooth = smooth - _printed_lines(smooth) - _printed_lines(smooth.T).T
     for level in np.geomspace(1, floor, 14):
         if len(_strokes(smooth, level, enlarged)[1]):
-            digit = _one_digit(*_strokes(smooth, max(_WEAK * level, floor), enlarged))
+            regions, large = _strokes(smooth, max(_WEAK * level, floor), enlarged)
+            digit = _one_digit(regions, large, as_dark=np.unique(regions[smooth > _PEN * level]))
             soft = np.clip((taken / level - 0.25) / 0.5, 0, 1)
             return np.asarray(soft * ndimage.binary_dilation(digit, iterations=2))
-    raise NoInkError("shows no digit: nothing of a digit's size stands out from the paper")
+    raise NoInkError("shows no digit: nothing of a digit's size stands out from paper around it")
 
 
 def _light_taken(picture: Array) -> Array:
@@ -83,17 +86,18 @@ def _is_light_on_dark(grey: Array) -> bool:
 
 
 def _printed_lines(taken: Array) -> Array:
-    """The part of `taken` that is thin lines from left to right, at least a third as long as that.
+    """The part of `taken` that is thin lines from left to right, a third as long as that or longer.
 
-    They may lean by some degrees. A stroke that crosses them is thick along its own column, so it
-    stays; one that lies on a line loses no more than the line's own strength.
+    They may lean by some degrees, and run on across ink. A stroke that crosses them is thick along
+    its own column, so it stays; one that lies on a line loses no more than the line's own strength.
     """
     from scipy import ndimage
 
     thin = np.clip(taken - ndimage.grey_opening(taken, (11, 1)), 0, None)
-    thick = ndimage.uniform_filter1d(ndimage.grey_dilation(thin, (9, 1)), 9)
-    lines = ndimage.grey_opening(thick, (1, taken.shape[1] // 3))
-    return np.asarray(np.minimum(thin, 1.2 * lines))
+    level = ndimage.uniform_filter1d(ndimage.grey_dilation(taken, (9, 1)), 9)
+    lines = ndimage.grey_opening(level, (1, taken.shape[1] // 3))
+    printed: Array = np.minimum(thin, 1.2 * lines)
+    return printed
 
 
 def _strokes(taken: Array, level: float, enlarged: float) -> tuple[Array, Array]:
@@ -103,7 +107,8 @@ def _strokes(taken: Array, level: float, enlarged: float) -> tuple[Array, Array]
     regions, _ = ndimage.label(taken > level, np.ones((3, 3)))
     along = np.bincount(np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]]))
     along[0] = 0
-    regions[np.isin(regions, np.flatnonzero(along > _FRAME * min(taken.shape)))] = 0
+    most = (_SMALL_FRAME if enlarged > 2 else _FRAME) * min(taken.shape)
+    regions[np.isin(regions, np.flatnonzero(along > most))] = 0
     least = max(_DIGIT * max(taken.shape), _PIXELS * enlarged)
     large = np.flatnonzero(_lengths(regions) > least)
     return regions, large[_are_sharp(taken, regions, large, enlarged)] if len(large) else large
@@ -133,7 +138,7 @@ def _are_sharp(taken: Array, regions: Array, labels: Array, enlarged: float) -> 
     return np.asarray(fading < np.maximum(_FADING * enlarged, 0.75 * width))
 
 
-def _one_digit(regions: Array, large: Array) -> Array:
+def _one_digit(regions: Array, large: Array, as_dark: Array) -> Array:
     """The pixels of the largest stroke and of those that continue it, (rows, columns) bool."""
     from scipy import ndimage
 
@@ -146,7 +151,7 @@ def _one_digit(regions: Array, large: Array) -> Array:
     gap = ndimage.distance_transform_edt(~pieces, sampling=(0.5, 1))
     groups, _ = ndimage.label(gap < _APART / 2 * lengths[main])
     own = groups == groups[regions == main][0]
-    others = large[lengths[large] > _RIVAL * lengths[main]]
+    others = np.intersect1d(large[lengths[large] > _RIVAL * lengths[main]], as_dark)
     apart = len(np.unique(groups[np.isin(regions, others) & ~own]))
     if apart:
         raise NoInkError(f"shows {apart + 1} digits or more; cut out one")

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _TABLES = (".csv", ".csv.gz", ".csv.zip", ".zip", ".tsv", ".txt")
-_CLEAN = 0.25  # of the border's pixels are exactly the paper's in an image of a data set
+_CLEAN = 0.25  # of the border's pixels are exactly black in an image of a data set,
+_CLEAN_INK = 0.6  # or as many, if it is of MNIST's form
 _BLANK = 0.05  # of the range of pixels: what differs less is one colour
 
 
@@ -113,9 +114,10 @@ def _as_it_is(picture: "Image", shape: Sequence[int], written: bool) -> np.ndarr
     black, white = (edge == 0).mean(), (edge == 255).mean()
     light = (255 - grey if white > black else grey) / np.float32(255)
     # Paper in a photograph is nowhere quite white or black.
-    if max(black, white) < _CLEAN or light.max() < _BLANK:
+    inked = written and min(shape) >= centring.SMALL
+    if max(black, white) < (_CLEAN_INK if inked else _CLEAN) or light.max() < _BLANK:
         return None
-    if written and not centring.is_mnists(light):
+    if inked and not centring.is_mnists(light):
         return None
     return light if light.max() > 0.5 else light / light.max()  # such as pixels from 0 to 16
 

@@ -24,9 +24,9 @@ _SYNONYMS = {
 
 
 def is_of_hydra(error: BaseException) -> bool:
-    """True for an error of Hydra or joblib, but the sweeper's: the command line is at fault."""
+    """True for an error of Hydra or joblib, but the sweeper's own: the command line is at fault."""
     if isinstance(error, SweepError):
-        return False
+        return "Could not " in str(error)  # which is Hydra's, of a trial that cannot be composed
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next
@@ -124,6 +124,8 @@ def _of_names(words: Sequence[str], *, many: bool | None) -> Iterator[str]:
             yield from _of_options(marks, key, names, there)
         elif not there.has(key) and "+" not in marks:
             yield _unknown(key, value, there)
+        elif marks == "+" and there.has(key):
+            yield f"{shorten(word)} adds what is there already; write {shorten(word[1:])}"
         if override is None and "=" in word:
             yield f"{shorten(word)} cannot be read"
         if swept and not many:
@@ -147,6 +149,8 @@ def _of_options(marks: str, group: str, names: Sequence[str], there: Known) -> I
     options = there.options(group)
     if "+" in marks:
         yield f"{marks}{group}={names[0]} adds what is there already; write {group}={names[0]}"
+    if "~" in marks and names != [""]:
+        yield f"~{group} takes no value; leave it out, or choose {or_list(options)}"
     for name in names:
         if name not in options and "~" not in marks:
             meant = nearest(name, options)

@@ -7,6 +7,7 @@ apart from `_private`, which imports Optuna and joblib, because every Hydra app 
 
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf, ValueNode
 
 from optuna_joblib_sweeper.errors import SweepError
@@ -48,6 +49,21 @@ class FixedNode(ValueNode):
         copied = FixedNode(self, self.__dict__["_reason"])
         self._deepcopy_impl(copied, memo)
         return copied
+
+
+def register(group: str, name: str, node: Any) -> None:
+    """Offer a config, unless there is one of that name.
+
+    Hydra may execute a plugin's module twice, and its own Optuna plugin has some of the same names,
+    with typed nodes on which that sweeper insists. Ours takes either.
+    """
+    store = ConfigStore.instance()
+    try:
+        taken = store.list(group)
+    except OSError:  # no such group yet
+        taken = []
+    if f"{name}.yaml" not in taken:
+        store.store(group=group, name=name, node=node, provider="optuna_joblib_sweeper")
 
 
 def settings_node() -> DictConfig:

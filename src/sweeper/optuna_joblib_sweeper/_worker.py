@@ -10,11 +10,13 @@ import traceback
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import optuna
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import run_job, setup_globals
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial, TrialState
 from threadpoolctl import threadpool_limits
 
@@ -24,7 +26,7 @@ from optuna_joblib_sweeper._record import TrialRecord
 from optuna_joblib_sweeper._samplers import SamplerFactory
 from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper._trial import RunningTrial, read_values
-from optuna_joblib_sweeper.errors import full_disk_in_a_line, is_disk_full, reason_of
+from optuna_joblib_sweeper.errors import SweepError, full_disk_in_a_line, is_disk_full, reason_of
 
 
 def run_token(
@@ -157,6 +159,7 @@ class Session:
         composer, sweep_dir = self.plan.composer, str(self.plan.paths.sweep_dir)
         config = composer.compose_job(overrides, number, sweep_dir, self.job.quiet)
         hidden = secrets.mask_config(config)  # Hydra writes it to the trial's folder
+        _refuse_way_out(config, sweep_dir)
 
         def task(kept: DictConfig) -> Any:
             secrets.unmask_config(kept, hidden)
@@ -185,3 +188,14 @@ class Session:
             self.store.set_trial(trial, reason=reason)
         study = self.store.study(sampler=self.samplers.make(trial.number, "after"))
         study.tell(trial.number, values, state=state)
+
+
+def _refuse_way_out(config: DictConfig, sweep_dir: str) -> None:
+    """Refuse a trial's output folder outside the sweep's: a swept value may have made it."""
+    HydraConfig.instance().set_config(config)
+    subdir = str(OmegaConf.select(config, "hydra.sweep.subdir"))
+    folder = Path(os.path.normpath(Path(sweep_dir, subdir)))
+    if not folder.is_relative_to(os.path.normpath(sweep_dir)):
+        raise SweepError(
+            f"hydra.sweep.subdir={subdir} leads out of {sweep_dir}; choose another one"
+        )

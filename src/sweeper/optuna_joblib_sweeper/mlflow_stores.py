@@ -62,7 +62,7 @@ def store_lock(uri: str) -> Iterator[None]:
     local.parent.mkdir(parents=True, exist_ok=True)
     from filelock import FileLock  # 0.1 s
 
-    with FileLock(f"{local}.lock"):
+    with FileLock(f"{local}.making.lock"):  # uv.lock may be there, and would be emptied
         refuse_broken(local)
         yield
 

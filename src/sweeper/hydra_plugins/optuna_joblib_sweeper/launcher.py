@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.core.utils import (
@@ -22,6 +21,8 @@ from hydra.core.utils import (
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
+
+from optuna_joblib_sweeper._nodes import register
 
 
 @dataclass
@@ -91,9 +92,4 @@ def _failed(overrides: Sequence[str], error: BaseException) -> JobReturn:
     return failed
 
 
-ConfigStore.instance().store(
-    group="hydra/launcher",
-    name="joblib_retry",
-    node=LauncherSettings,
-    provider="optuna_joblib_sweeper",
-)
+register("hydra/launcher", "joblib_retry", LauncherSettings)
