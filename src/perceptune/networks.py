@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from perceptune.data.files import regular_file
+from perceptune.data.files import expanded, regular_file
 from perceptune.errors import UserError
 from perceptune.nn.checkpoint import SavedNetwork, load_network
 from perceptune.nn.checks import NotFiniteError
@@ -27,7 +27,7 @@ def load(name: str, store: str) -> SavedNetwork:
         UserError: there is no such network, or its file is damaged.
     """
     try:
-        path = Path(name).expanduser()
+        path = expanded(name)
         if name.endswith(".npz") or path.is_file():
             regular_file(path, remedy="expected a network's file, such as a run's weights/best.npz")
             return _checked(load_network(path), name)

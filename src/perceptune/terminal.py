@@ -12,7 +12,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from optuna_joblib_sweeper.secrets import masked
 from perceptune.errors import UserError, shorten
 from perceptune.overrides.spelling import nearest
 
@@ -169,6 +168,8 @@ def console() -> "Console":
 
 def summary(result: "Result") -> str:
     """The summary that is printed after a training."""
+    from optuna_joblib_sweeper.secrets import masked
+
     metrics, run = result.metrics, result.run
     best = f"{result.best_epoch} of {result.epochs}"
     if result.outcome == "stopped_early":

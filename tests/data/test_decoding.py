@@ -142,7 +142,7 @@ def test_a_large_picture_is_reduced_not_cut(tmp_path: Path) -> None:
         ("a.jpg", b"\0\0\0\x1cftypavif\0\0\0\0mif1", "of type AVIF"),
         ("a.svg", b"<?xml version='1.0'?>\n<svg xmlns='http://www.w3.org/2000/svg'/>", "type SVG"),
         ("a.png", b"%PDF-1.7\n", "of type PDF"),
-        ("a.png", b"", "a.png is empty"),
+        ("a.png", b"", "is empty; choose a picture"),
         ("a.png", b"hello", "is not a picture, expected PNG, JPEG"),
         ("a.png", _saved(_picture(), "PNG")[:300], "is a damaged picture"),
         ("a.jpg", _saved(_picture(), "JPEG")[:500], "is a damaged picture"),

@@ -177,6 +177,7 @@ def test_a_file_damaged_since_is_replaced(mirrors: Mirrors, tmp_path: Path) -> N
     (tmp_path / "a.gz").write_bytes(CONTENT[:-1])
     paths = fetch(FILES, mirrors=[mirrors.at("good")], folder=tmp_path, timeout=TIMEOUT)
     assert paths["a.gz"].read_bytes() == CONTENT
+    assert (tmp_path / "a.gz.other").read_bytes() == CONTENT[:-1]  # it may be the user's own
 
 
 def test_a_server_that_compresses_transfers_does_not_change_the_file(

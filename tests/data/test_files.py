@@ -32,3 +32,11 @@ def test_a_file_that_is_too_large_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"12345")
     with pytest.raises(UserError, match=r"has .*, expected .* at most; see"):
         regular_file(tmp_path / "a", remedy=REMEDY, most_bytes=4)
+
+
+def test_an_empty_file_is_refused_as_those_of_the_system_are_that_never_end(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "a").touch()
+    with pytest.raises(UserError, match="is empty; see the README"):
+        regular_file(tmp_path / "a", remedy=REMEDY)

@@ -14,6 +14,7 @@ from perceptune import app, networks
 from perceptune.config import Config
 from perceptune.data import inputs, sources
 from perceptune.data.dataset import Dataset
+from perceptune.data.files import expanded
 from perceptune.data.split import Part, split
 from perceptune.errors import UserError
 from perceptune.evaluation import confused_pairs
@@ -76,12 +77,12 @@ def _config(network: SavedNetwork, overrides: Sequence[str]) -> Config:
     changes: dict[str, Any] = {}
     if isinstance(own.get("path"), str):
         places = [own["path"], own.get("origin") or ""]  # the second, if this is another folder
-        there = [place for place in places if Path(place).expanduser().is_file()]
+        there = [place for place in places if expanded(place).is_file()]
         changes = {
             "data.path": [*there, *places][0],
             "data.pixel_max": network.metadata["pixel_max"],
         }
-    elif isinstance(own.get("dir"), str) and Path(own["dir"]).expanduser().is_dir():
+    elif isinstance(own.get("dir"), str) and expanded(own["dir"]).is_dir():
         changes = {"data.dir": own["dir"]}
     return config.changed(**changes)
 

@@ -12,7 +12,7 @@ import numpy as np
 from perceptune.data import inputs
 from perceptune.data.cache import cached
 from perceptune.data.dataset import Dataset, Decoded, numbered
-from perceptune.data.files import fingerprint, reason, regular_file
+from perceptune.data.files import expanded, fingerprint, reason, regular_file
 from perceptune.errors import UserError
 from perceptune.nn import npz
 
@@ -36,7 +36,7 @@ def load(path: Path, *, pixel_max: int | None = None, cache: Path | None = None)
     Raises:
         UserError: no such file, or not these arrays in these forms.
     """
-    path = path.expanduser().absolute()
+    path = expanded(path).absolute()
     marks = [fingerprint(path, remedy=f"{FORM}; {REMEDY}"), str(pixel_max)]
     return cached("npz", marks, lambda: _decode(path, pixel_max), cache=cache, origin=str(path))
 

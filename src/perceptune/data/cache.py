@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from perceptune.data.dataset import ARRAYS, Dataset, Decoded, finish
-from perceptune.data.files import reason
+from perceptune.data.files import expanded, reason
 
 FORMAT = 2  # raise it when the decoded arrays or the layout of an entry change
 META = "meta.json"
@@ -42,7 +42,7 @@ def cache_folder(cache: Path | None = None) -> Path:
         import pooch  # 0.1 s
 
         chosen = pooch.os_cache("perceptune")
-    return Path(chosen).expanduser().resolve()
+    return expanded(chosen).resolve()
 
 
 def cached(

@@ -53,6 +53,8 @@ def fetch(
     ranked = list(mirrors)
     with _lock(folder):
         for name, sha256 in hashes.items():
+            if paths[name].exists() and not _is_there(paths[name], sha256):
+                _keep(paths[name])
             _fetch_one(name, sha256, ranked, folder, timeout)
     return paths
 
@@ -76,6 +78,16 @@ def _lock(folder: Path) -> AbstractContextManager[object]:
             f"cannot write into the download folder {folder}: {reason(error)}; set "
             f"PERCEPTUNE_CACHE_DIR to a writable folder"
         ) from None
+
+
+def _keep(path: Path) -> None:
+    """Put a file that is not the published one aside: it may be the user's own."""
+    aside = path.with_name(f"{path.name}.other")
+    try:
+        if path.stat().st_size and not aside.exists():
+            path.rename(aside)
+    except OSError as error:
+        raise UserError(f"cannot put {path} aside: {reason(error)}; remove it") from None
 
 
 def _fetch_one(name: str, sha256: str, ranked: list[str], folder: Path, timeout: float) -> None:

@@ -14,6 +14,14 @@ from perceptune.errors import UserError
 _MOST_BYTES = 4 * 10**9  # more than any data set here; fewer than would fill a memory
 
 
+def expanded(name: str | Path) -> Path:
+    """The path with `~` replaced, unless it names a user that does not exist."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
+
+
 def fingerprint(path: Path, *, remedy: str) -> str:
     """Compute the SHA-256 of a file, in hex.
 

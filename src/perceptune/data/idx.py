@@ -17,7 +17,7 @@ import numpy as np
 from perceptune.data.cache import cache_folder, cached
 from perceptune.data.dataset import Dataset, Decoded, numbered
 from perceptune.data.download import fetch
-from perceptune.data.files import fingerprint, reason
+from perceptune.data.files import expanded, fingerprint, reason
 from perceptune.errors import UserError
 
 # File name → the array in it, and its shape.
@@ -72,7 +72,7 @@ def load(
         place = cache_folder(cache) / "downloads" / kind.name
         paths = fetch(kind.packed, mirrors=mirrors or kind.mirrors, folder=place, timeout=timeout)
     else:
-        place, paths = _find(kind, folder.expanduser().absolute())
+        place, paths = _find(kind, expanded(folder).absolute())
     fingerprints = [_verify(kind, file, path) for file, path in paths.items()]
     return cached(
         kind.name, fingerprints, lambda: _decode(kind, paths), cache=cache, origin=str(place)

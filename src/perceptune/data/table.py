@@ -16,7 +16,7 @@ import numpy as np
 from perceptune.data import inputs
 from perceptune.data.cache import cached
 from perceptune.data.dataset import Dataset, Decoded, numbered
-from perceptune.data.files import fingerprint, reason
+from perceptune.data.files import expanded, fingerprint, reason
 from perceptune.data.text import lines
 from perceptune.errors import UserError
 
@@ -62,7 +62,7 @@ def load(path: Path, *, pixel_max: int | None = None, cache: Path | None = None)
     Raises:
         UserError: no such file, or not such a table; the message names line and column.
     """
-    path = path.expanduser().absolute()
+    path = expanded(path).absolute()
     marks = [fingerprint(path, remedy=_REMEDY), str(pixel_max)]
     return cached("csv", marks, lambda: _decode(path, pixel_max), cache=cache, origin=str(path))
 

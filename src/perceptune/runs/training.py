@@ -15,7 +15,7 @@ from optuna_joblib_sweeper.leftovers import clear
 from perceptune.config import Config, flatten, parse
 from perceptune.data import sources
 from perceptune.data.dataset import Dataset
-from perceptune.data.files import regular_file
+from perceptune.data.files import expanded, regular_file
 from perceptune.data.split import Split, moments, split
 from perceptune.errors import DivergedError, UserError
 from perceptune.nn import checkpoint
@@ -230,7 +230,7 @@ class _Checkpoint:
 
 def _checkpoint_named(name: str) -> Path:
     """The file that `name` means: a path, or the id of a run."""
-    path = Path(name).expanduser()
+    path = expanded(name)
     try:
         there = path.exists()
     except OSError:

@@ -44,7 +44,7 @@ class StudyPaths:
         folder = sweep_dir.absolute()
         storage = storage or str(folder / "optuna.journal")
         if "://" not in storage:
-            storage = str(Path(storage).expanduser().absolute())
+            storage = str(_at_home(storage).absolute())
         return cls(study_name, folder, absolute_uri(storage), folder)
 
     def confirmation(self, study_name: str) -> "StudyPaths":
@@ -129,3 +129,10 @@ class StudyPaths:
     def overlay(self) -> Path:
         """The winner's overlay."""
         return self.overlays / "experiment" / f"{self.overlay_name}.yaml"
+
+
+def _at_home(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # `~name` of a user that does not exist
+        return Path(path)
