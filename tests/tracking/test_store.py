@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from perceptune import app
 from perceptune.errors import StoreError
 from perceptune.tracking.reading import all_runs
 from perceptune.tracking.store import (
@@ -64,6 +65,20 @@ def test_what_is_no_store_is_refused_at_once(tmp_path: Path, place: str, reason:
 def test_a_uri_that_mlflow_does_not_know_is_refused() -> None:
     with pytest.raises(StoreError, match=r"tracking\.uri=nonsense://x cannot be used"):
         open_experiment(ExperimentRef("nonsense://x", "any"))
+
+
+def test_the_environment_names_store_and_experiment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///lab.db")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "lab")
+    named = app.compose([]).tracking
+    assert (named.uri, named.experiment) == (f"sqlite:///{tmp_path}/lab.db", "lab")
+    typed = app.compose(["tracking.uri=sqlite:////other.db", "tracking.experiment=other"]).tracking
+    assert (typed.uri, typed.experiment) == ("sqlite:////other.db", "other")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "")
+    assert app.compose([]).tracking.experiment == "perceptune"
 
 
 def test_a_deleted_experiment_is_refused(ref: ExperimentRef) -> None:
