@@ -62,7 +62,9 @@ def store_lock(uri: str) -> Iterator[None]:
     local.parent.mkdir(parents=True, exist_ok=True)
     from filelock import FileLock  # 0.1 s
 
-    with FileLock(f"{local}.making.lock"):  # uv.lock may be there, and would be emptied
+    lock = Path(f"{local}.making.lock")  # uv.lock may be there, and would be emptied
+    lock.touch()  # where no file can be made a lock would wait for ever
+    with FileLock(lock):
         refuse_broken(local)
         yield
 
