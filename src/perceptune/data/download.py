@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +83,10 @@ def _lock(folder: Path) -> AbstractContextManager[object]:
 
 def _keep(path: Path) -> None:
     """Put a file that is not the published one aside: it may be the user's own."""
-    aside = path.with_name(f"{path.name}.other")
+    names = (path.with_name(f"{path.name}.other-{number}") for number in count(1))
     try:
-        if path.stat().st_size and not aside.exists():
-            path.rename(aside)
+        if path.stat().st_size:
+            path.rename(next(name for name in names if not name.exists()))
     except OSError as error:
         raise UserError(f"cannot put {path} aside: {reason(error)}; remove it") from None
 
