@@ -224,5 +224,5 @@ def test_what_has_no_address_is_left_to_mlflow(uri: str) -> None:
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="a folder in which no file can be made")
 def test_a_store_where_no_file_can_be_made_is_refused_at_once() -> None:
-    with pytest.raises(OSError, match="x.db"), mlflow_stores.store_lock("sqlite:////proc/x.db"):
+    with pytest.raises(OSError, match=r"x\.db"), mlflow_stores.store_lock("sqlite:////proc/x.db"):
         pytest.fail("no store can be there")
