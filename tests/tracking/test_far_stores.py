@@ -39,6 +39,15 @@ def _server(folder: Path, port: int) -> Iterator["subprocess.Popen[bytes]"]:
         server.wait()
 
 
+@pytest.fixture
+def port() -> int:
+    """A port that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        number: int = probe.getsockname()[1]
+        return number
+
+
 def _answers(port: int) -> bool:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
@@ -48,10 +57,9 @@ def _answers(port: int) -> bool:
 
 
 @pytest.mark.slow
-def test_a_server_that_dies_in_a_training_costs_nothing_that_was_trained(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def test_a_server_that_dies_in_a_training_costs_nothing_that_was_trained(
+    tmp_path: Path, port: int
+) -> None:
     uri = f"http://127.0.0.1:{port}"
     words = ["train", f"tracking.uri={uri}", "train.epochs=400", "tracking.figures=none"]
     with _server(tmp_path, port):
@@ -73,6 +81,27 @@ def test_a_server_that_dies_in_a_training_costs_nothing_that_was_trained(tmp_pat
         [run] = all_runs(uri)
         assert run.status == "FINISHED"
         assert [row["epoch"] for row in history(uri, run.id)] == list(range(1, 401))
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_in_a_study_ends_it_in_a_line_and_costs_no_trial(
+    tmp_path: Path, port: int
+) -> None:
+    uri = f"http://127.0.0.1:{port}"
+    words = ["train", "-m", "sweeps=digits", f"tracking.uri={uri}", "hydra.sweeper.n_trials=8"]
+    words += ["train.epochs=60", "tracking.figures=none", "hydra.sweeper.mlflow.plots=false"]
+    with _server(tmp_path, port):
+        started = subprocess.Popen(
+            [*COMMAND, *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        )
+        wait_until(lambda: any(run.status == "FINISHED" for run in all_runs(uri)), 300)
+    _, said = started.communicate(timeout=300)
+    assert started.returncode == 1
+    assert said.splitlines()[-1].startswith(f"perceptune: the store {uri} is lost: ")
+    assert "Traceback" not in said
+    with _server(tmp_path, port):
+        subprocess.run([*COMMAND, *words], cwd=tmp_path, check=True, capture_output=True)
+        assert [run.status for run in all_runs(uri)] == ["FINISHED"] * 9
 
 
 def _epochs(uri: str) -> int:

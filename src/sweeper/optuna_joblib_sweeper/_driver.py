@@ -29,7 +29,7 @@ from optuna_joblib_sweeper._progress import Display
 from optuna_joblib_sweeper._record import damage_in_a_line
 from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper._values import override_text
-from optuna_joblib_sweeper.errors import SweepError, full_disk_in_a_line, is_disk_full
+from optuna_joblib_sweeper.errors import SweepError, halted_in_a_line, is_disk_full
 from optuna_joblib_sweeper.result import SweepResult, TrialResult
 from optuna_joblib_sweeper.settings import class_name
 from optuna_joblib_sweeper.signals import Interrupted, signals_interrupt
@@ -61,7 +61,7 @@ def run_sweep(plugin: Any, raw: Mapping[str, Any], arguments: Sequence[str]) -> 
         return StudyStore.refuse_start(plan.paths, plan.fingerprint)
     try:
         with (
-            full_disk_in_a_line(plan.folders),
+            halted_in_a_line(plan.folders, plan.store),
             _storage.sole_driver(plan.paths),
             signals_interrupt(),
         ):

@@ -8,6 +8,7 @@ from typing import Any
 from optuna_joblib_sweeper._compose import Composer
 from optuna_joblib_sweeper._fingerprint import Fingerprint
 from optuna_joblib_sweeper._space import Space
+from optuna_joblib_sweeper.mlflow_stores import absolute_store
 from optuna_joblib_sweeper.paths import StudyPaths, sqlite_file
 from optuna_joblib_sweeper.settings import DEFAULT_TRIALS, Settings
 
@@ -38,6 +39,12 @@ class StudyPlan:
             return self.space.overrides(chosen)
         seed = f"{self.settings.confirm.key}={chosen['seed']}"
         return [*self.confirms[chosen["trial"]], seed]
+
+    @property
+    def store(self) -> str | None:
+        """The URI of the MLflow store, if the study is tracked."""
+        settings = self.settings.mlflow
+        return absolute_store(settings.tracking_uri) if settings.enabled else None
 
     @property
     def folders(self) -> list[Path]:

@@ -146,6 +146,7 @@ class ParentRun:
     @interrupts_wait()
     def close(self, status: str, reason: str | None) -> None:
         """End the run, and those below it that nobody else will end."""
+        mlflow_stores.refuse_silent(self.link.tracking_uri)
         try:
             self.close_children()
             self._flush()

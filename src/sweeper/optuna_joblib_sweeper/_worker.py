@@ -26,7 +26,13 @@ from optuna_joblib_sweeper._record import TrialRecord
 from optuna_joblib_sweeper._samplers import SamplerFactory
 from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper._trial import RunningTrial, read_values
-from optuna_joblib_sweeper.errors import SweepError, full_disk_in_a_line, is_disk_full, reason_of
+from optuna_joblib_sweeper.errors import (
+    SweepError,
+    halted_in_a_line,
+    is_disk_full,
+    reason_of,
+    why_lost,
+)
 
 
 def run_token(
@@ -71,9 +77,9 @@ class Session:
         """Take a trial and see it to its end; None once the study should stop.
 
         Raises:
-            FullDiskError: the trial is not finished then, and its driver gives it back.
+            HaltedError: the trial is not finished then, and its driver gives it back.
         """
-        with full_disk_in_a_line(self.plan.folders):
+        with halted_in_a_line(self.plan.folders, self.plan.store):
             return self._run(number)
 
     def _run(self, number: int | None) -> int | None:
@@ -144,7 +150,7 @@ class Session:
         except optuna.TrialPruned:
             return self._tell(trial, TrialState.PRUNED)
         except (Exception, SystemExit) as error:  # composing failed, or the task called exit()
-            if is_disk_full(error):
+            if is_disk_full(error) or why_lost(self.plan.store):
                 raise
             return self._fail(trial, error)
         finally:

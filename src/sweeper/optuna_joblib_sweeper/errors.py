@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hydra.errors import CompactHydraException
 
+from optuna_joblib_sweeper.mlflow_stores import refuse_silent
 from optuna_joblib_sweeper.secrets import masked
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -21,31 +22,44 @@ class SweepError(CompactHydraException):
         super().__init__(masked(message))
 
 
-class FullDiskError(SweepError):
+class HaltedError(SweepError):
     """Nothing more can be written; what is finished stays, and the same command resumes."""
 
 
 @contextmanager
-def full_disk_in_a_line(folders: Sequence[Path]) -> Iterator[None]:
-    """Whatever a full disk leads to, in a line that names the folder.
+def halted_in_a_line(folders: Sequence[Path], store: str | None) -> Iterator[None]:
+    """Whatever a full disk or a lost MLflow server leads to, in a line that names it.
 
     Args:
         folders: where the block writes; the one with the least space is named.
+        store: the URI of the MLflow store, if there is one.
 
     Raises:
-        FullDiskError: the block failed for want of space.
+        HaltedError: the block failed for want of space, or of the server.
     """
     try:
         yield
-    except FullDiskError:
+    except HaltedError:
         raise
     except Exception as error:
+        if lost := why_lost(store):
+            remedy = "what is finished is kept; run the same command to resume once it answers"
+            raise HaltedError(f"the store {store} is lost: {lost}; {remedy}") from error
         if not is_disk_full(error):
             raise
         there = [next(p for p in (folder, *folder.parents) if p.exists()) for folder in folders]
         fullest = min(there, key=lambda folder: shutil.disk_usage(folder).free)
         remedy = "make space and run the same command to resume"
-        raise FullDiskError(f"no space is left in {fullest}; {remedy}") from error
+        raise HaltedError(f"no space is left in {fullest}; {remedy}") from error
+
+
+def why_lost(store: str | None) -> str:
+    """What is wrong with the server of an MLflow store; empty if nothing, or if it is a file."""
+    try:
+        refuse_silent(store or "")
+    except OSError as error:
+        return str(error)
+    return ""
 
 
 def is_disk_full(error: BaseException | None) -> bool:

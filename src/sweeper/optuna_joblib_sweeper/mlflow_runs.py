@@ -58,6 +58,7 @@ def client_of(uri: str) -> "MlflowClient":
     # Nothing of a user's runs is reported to anyone, unless the user allows it.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a run
     # Each line of the making of a store, and tracebacks of what is raised as well.
     for name, level in (("alembic", logging.WARNING), ("mlflow.store", logging.CRITICAL)):
         logging.getLogger(name).setLevel(level)
