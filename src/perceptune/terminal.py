@@ -45,7 +45,8 @@ class Parser(ArgumentParser):
         if meant := nearest(name, re.findall(r"--([\w-]+)", self.format_help())):
             return f"no option {shorten(option)}; did you mean --{meant[0]}?"
         if "OVERRIDE" in self.format_usage():
-            return f"an override has no dashes: {shorten(name)}={shorten(value) or 'VALUE'}"
+            override = f"{shorten(name)}={shorten(value)}" if value else "KEY=VALUE"
+            return f"no option --{shorten(name)}; an override has no dashes: {override}"
         return f"no option {shorten(option)}; {self._usage()}"
 
     def _usage(self) -> str:

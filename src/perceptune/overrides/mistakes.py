@@ -129,7 +129,7 @@ def _of_names(words: Sequence[str], *, many: bool | None) -> Iterator[str]:
         if override is None and "=" in word:
             yield f"{shorten(word)} cannot be read"
         if swept and not many:
-            yield _several(key, value, there, many=many)
+            yield _several(key, value, many=many)
 
 
 def _bare(word: str, value: str, there: Known) -> str:
@@ -182,13 +182,11 @@ def _names_of(sweep: str) -> list[str]:
     return sweep.removeprefix("choice(").removesuffix(")").split(",")
 
 
-def _several(key: str, value: str, there: Known, *, many: bool | None) -> str:
+def _several(key: str, value: str, *, many: bool | None) -> str:
     """The line for a sweep outside a multirun."""
     remedies = [] if many is None else ["add -m to try each"]
-    if key in there.groups or value.endswith(")"):
-        remedies += ["write one"]
-    else:
-        remedies += [f"write {key}=[{shorten(value)}] for a list"]
+    is_list = key in _LISTS and not value.endswith(")")
+    remedies += [f"write {key}=[{shorten(value)}] for a list" if is_list else "write one"]
     return f"{shorten(f'{key}={value}')} has several values; {or_list(remedies)}"
 
 
@@ -214,6 +212,7 @@ def _reason(error: BaseException) -> str:
     return one_line(text.partition("\nSee ")[0])
 
 
+_LISTS = ("model.hidden", "backends", "objective")  # settings that may have several values
 _NO_STUDY = "hydra/sweeper/sampler"  # a group that comes with a study
 # Mappings of Hydra's that take any key.
 _OPEN = tuple(f"hydra.{name}." for name in ("sweeper", "job.env_set", "env", "job_logging"))
