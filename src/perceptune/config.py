@@ -38,6 +38,8 @@ _ADDRESSES = "such as sqlite:///mlruns/mlflow.db or http://127.0.0.1:5000"
 
 FORMER = ("augment", "reported")  # settings of the version before, ignored for one version
 
+OVERLAYS = ("experiment", "sweeps")  # groups whose files change settings of others
+
 OBJECTIVES = (
     "val/accuracy",
     "val/loss",
@@ -187,6 +189,9 @@ def parse(composed: DictConfig | Mapping[str, Any]) -> Config:
 def _parse(settings: dict[str, Any]) -> Config:
     _drop_former(settings)
     groups = ("data", "model", "optimizer", "schedule", "train", "tracking")
+    for name in OVERLAYS:
+        if name in settings:
+            raise UserError(lacks_package(name))
     _refuse_unknown(settings, [*groups, *_settings_of(Config)])
     data, model, optimizer, schedule, train, tracking = (_group(settings, name) for name in groups)
     policy = {name: train.pop(name) for name in _settings_of(Policy) if name in train}
@@ -204,6 +209,11 @@ def _parse(settings: dict[str, Any]) -> Config:
     )
     _refuse_contradictions(config)
     return config
+
+
+def lacks_package(group: str) -> str:
+    """The line for a file of an overlay that Hydra would put below a key of the group's name."""
+    return f"a file of {group} changes other settings, so its first line is # @package _global_"
 
 
 def warn_of_former(key: str) -> None:

@@ -117,3 +117,28 @@ def test_a_mistyped_command_is_one_line_that_says_what_was_meant(
     assert not set("\x1b\0") & set(printed.err)
     assert not printed.out or "dry_run" in line
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("group", "text", "words"),
+    [
+        ("experiment", "train: {epochs: 3}\n", []),
+        ("sweeps", "defaults:\n  - override /hydra/sweeper: study\n", ["-m"]),
+    ],
+)
+def test_a_file_without_its_package_is_told_of_it(
+    group: str,
+    text: str,
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / group).mkdir()
+    (tmp_path / group / "mine.yaml").write_text(text)
+    line = ["perceptune", "train", *words, "--config-dir", str(tmp_path), f"{group}=mine"]
+    monkeypatch.setattr(sys, "argv", line)
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert f"a file of {group} " in capfd.readouterr().err

@@ -6,6 +6,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from optuna_joblib_sweeper.errors import SweepError
+from perceptune.config import OVERLAYS, lacks_package
 from perceptune.errors import UserError, one_line, shorten
 from perceptune.overrides.known import Known, known
 from perceptune.overrides.spelling import nearest, or_list
@@ -205,6 +206,9 @@ def _by_option(name: str, there: Known) -> list[str]:
 def _reason(error: BaseException) -> str:
     """What Hydra says, with OmegaConf's reason, in a line."""
     text = str(error).strip() or type(error).__name__
+    for group in OVERLAYS:
+        if f"@{group}." in text:
+            return lacks_package(group)
     cause = error.__cause__
     if isinstance(cause, OmegaConfBaseException):
         first = text.splitlines()[0].removeprefix("Error merging override ")
