@@ -43,6 +43,7 @@ def _snapshot(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in files}
 
 
+@pytest.mark.slow
 def test_relative_locations_mean_the_same_in_jobs_that_change_their_folder(
     tmp_path: Path,
 ) -> None:
@@ -57,6 +58,7 @@ def test_relative_locations_mean_the_same_in_jobs_that_change_their_folder(
     assert all(run.info.artifact_uri.startswith(artifacts) for run in (*children, alone))
 
 
+@pytest.mark.slow
 def test_a_study_in_changed_folders_has_one_store_and_one_journal(tmp_path: Path) -> None:
     _write_table(tmp_path / "small.csv")
     words = ["data=csv", "data.path=small.csv", "hydra.job.chdir=true", *QUICK]
@@ -88,6 +90,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_copy_of_a_project_uses_its_own_artifacts_and_leaves_the_original_alone(
     project: Path, tmp_path: Path
 ) -> None:

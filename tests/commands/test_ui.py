@@ -111,6 +111,7 @@ def _served(folder: Path, port: int, *words: str) -> "subprocess.Popen[str]":
     return started
 
 
+@pytest.mark.slow
 def test_the_servers_are_few_and_end_with_a_killed_command(shown: tuple[Path, str]) -> None:
     folder, address = shown
     with socket.socket() as probe:

@@ -111,6 +111,7 @@ def test_a_store_of_another_version_is_refused_with_the_remedy(whole: Path, tmp_
     assert all("mlflow db upgrade" in line for line in _use(f"sqlite:///{local}"))
 
 
+@pytest.mark.slow
 def test_a_locked_store_is_refused_in_a_line(whole: Path, tmp_path: Path) -> None:
     local = Path(shutil.copy(whole, tmp_path / "mlflow.db"))
     uri = f"sqlite:///{local}"
