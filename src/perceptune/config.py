@@ -102,6 +102,8 @@ class Tracking:
 
     def __post_init__(self) -> None:
         _check_choice("figures", self.figures, CHOICES["tracking.figures"])
+        if not self.experiment.strip():
+            raise RangeError("experiment", "a name", repr(self.experiment))
         if self.enabled and "://" not in self.uri and self.uri != "databricks":
             raise RangeError("uri", f"the address of a store, {_ADDRESSES}", repr(self.uri))
         object.__setattr__(self, "uri", absolute_uri(self.uri))  # frozen
@@ -140,6 +142,8 @@ class Config:
             raise RangeError("threads", f"from 1 to {_MOST_THREADS}", self.threads)
         _check_choices("backends", self.backends, NAMES)
         _check_choices("objective", self.objectives, OBJECTIVES)
+        if self.resume == "":
+            raise RangeError("resume", "a run id or the path of a checkpoint, or null", "''")
         if self.register is not None and (not self.register or set(self.register) & set("/:@")):
             raise RangeError("register", "a name without / : @", repr(self.register))
 
@@ -371,7 +375,8 @@ def _given(key: str, value: Any, hint: Any) -> str:
     """The value of a wrong type, and the list that was meant by a single one."""
     got = f"got {shorten(repr(value))}"
     lacks_brackets = hint in (list[int], list[str]) and isinstance(value, int | str)
-    return f"{got}; write {key}=[{shorten(str(value))}]" if lacks_brackets else got
+    meant = shorten(str(value).strip("()[]{} "))
+    return f"{got}; write {key}=[{meant}]" if lacks_brackets else got
 
 
 @cache

@@ -63,8 +63,12 @@ def load(spec: DataSpec, *, cache: Path | None = None) -> Dataset:
             user's cache directory.
 
     Raises:
-        UserError: its files are missing, damaged or not the expected ones.
+        UserError: its files are missing, damaged or not the expected ones, or a setting would have
+            no effect.
     """
+    for field in _IDLE.get(spec.name, ()):
+        if (value := getattr(spec, field)) is not None:
+            raise UserError(f"data={spec.name} has no use for data.{field}={value}; leave it out")
     return SOURCES[spec.name](spec, cache)
 
 
@@ -119,6 +123,15 @@ def _file(spec: DataSpec) -> Path:
         raise UserError(f"data={spec.name} is read from a file; set data.path to it")
     return Path(spec.path)
 
+
+# Settings that a set has no use for; a value would have no effect, so it is refused.
+_IDLE = {
+    "digits": ("dir", "path", "pixel_max"),
+    "mnist": ("path", "pixel_max"),
+    "fashion_mnist": ("path", "pixel_max"),
+    "csv": ("dir",),
+    "npz": ("dir",),
+}
 
 SOURCES: dict[str, Callable[[DataSpec, Path | None], Dataset]] = {
     "digits": digits,
