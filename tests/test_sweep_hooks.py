@@ -178,7 +178,7 @@ def test_a_wrong_space_and_a_changed_study_are_refused_in_one_line(
     assert perceptune(*tiny, "tracking.enabled=false").returncode == 0
     changed = perceptune(*tiny, "tracking.enabled=false", "train.epochs=2")
     assert changed.returncode == 1
-    assert "-   epochs: 1\n+   epochs: 2" in changed.stderr
+    assert "- epochs: 1; + epochs: 2" in changed.stderr
     reading = perceptune(*tiny, "train.evaluate_test=true", "hydra.sweeper.study_name=other")
     assert reading.returncode == 1
     assert "refused in a study" in reading.stderr

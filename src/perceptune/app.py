@@ -82,8 +82,8 @@ def _without_password(word: str) -> str:
 def refusals() -> Iterator[None]:
     """For a job that Hydra runs alone: a mistake ends it in one line.
 
-    If nothing has been trained, the records that Hydra wrote for it are removed. A study is
-    refused, since it has many jobs.
+    If nothing has been trained, the records that Hydra wrote for it are removed. A study that was
+    typed is refused, since it has many jobs; the overlay of a winner still names the study.
 
     Raises:
         SystemExit: in place of a UserError.
@@ -91,10 +91,9 @@ def refusals() -> Iterator[None]:
     from hydra.core.hydra_config import HydraConfig
 
     try:
-        for group, plain in (("sweeps", None), ("hydra/sweeper", "basic")):
-            option = HydraConfig.get().runtime.choices[group]
-            if option != plain:
-                raise UserError(_is_study(f"{group}={option}"))
+        typed: Any = OmegaConf.to_container(HydraConfig.get().overrides, resolve=False)
+        for word in (*typed["task"], *typed["hydra"]):
+            _refuse_study(word)
         yield
     except UserError as error:
         if not hasattr(error, "outcome"):
@@ -102,8 +101,11 @@ def refusals() -> Iterator[None]:
         fail(str(error))  # SystemExit, which Hydra does not report
 
 
-def _is_study(word: str) -> str:
-    return f"{word} is a study; add -m: perceptune train -m {word}"
+def _refuse_study(word: str) -> None:
+    _, group, option = words.split(word)
+    if option != {"sweeps": "null", "hydra/sweeper": "basic"}.get(group, option):
+        study = f"{group}={option}"
+        raise UserError(f"{study} is a study; add -m: perceptune train -m {study}")
 
 
 def _remove_records() -> None:
@@ -150,8 +152,7 @@ def compose(overrides: Sequence[str]) -> Config:
 
     overrides = words.readable(_without_former(overrides), many=False)
     for word in overrides:
-        if word.lstrip("+").startswith("sweeps="):
-            raise UserError(_is_study(word.lstrip("+")))
+        _refuse_study(word)
     with _explained(overrides), _initialized():
         return parse(hydra_compose("config", overrides))
 

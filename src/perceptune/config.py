@@ -359,7 +359,7 @@ def _build(
             raise UserError(f"{key} is missing; set it, or leave out ~{key}")
         try:
             OmegaConf.update(schema, name, settings[name], merge=False)
-        except OmegaConfBaseException:
+        except (OmegaConfBaseException, OverflowError):
             raise UserError(
                 f"{key} must be {_WORDS[hint]}, {_given(key, settings[name], hint)}"
             ) from None
