@@ -225,7 +225,7 @@ def test_a_multirun_that_is_interrupted_closes_all_runs_without_a_traceback(
 @pytest.mark.slow
 @pytest.mark.parametrize("words", ["-m seed=0,1,2,3", "repeats=4"])
 def test_a_killed_worker_loses_no_training_of_several(tmp_path: Path, words: str) -> None:
-    settings = "train.epochs=300 tracking.figures=none hydra.launcher.n_jobs=2"
+    settings = "train.epochs=150 tracking.figures=none hydra.launcher.n_jobs=2"
     process = subprocess.Popen([*COMMAND, "train", *words.split(), *settings.split()], cwd=tmp_path)
     store = tmp_path / "mlruns" / "mlflow.db"
     wait_until(
