@@ -8,6 +8,7 @@ import logging
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
+from io import UnsupportedOperation
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,7 @@ class _Lines(BaseJournalBackend):
                 yield _record(line)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        raise NotImplementedError(f"{self.path} is open for reading alone")
+        raise UnsupportedOperation(f"{self.path} is open for reading alone")
 
 
 class _Lock(JournalFileSymlinkLock):
