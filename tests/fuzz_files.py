@@ -343,7 +343,7 @@ def refill(arrays: dict[str, Any], meta: Any, rng: random.Random) -> None:
     array = arrays[name].astype(rng.choice((np.float32, np.float64, np.int64)))
     with np.errstate(invalid="ignore"):
         array.ravel()[rng.randrange(max(array.size, 1)) :] = rng.choice(
-            (-1, 0, 0.5, 1, 300, 70_000, 3e38)
+            (-1, 0, 1, 300, 70_000, -(2**63))
             if array.dtype.kind == "i"
             else (-1, 0, 0.5, 1, 300, 70_000, 3e38, np.nan, np.inf, -np.inf)
         )
