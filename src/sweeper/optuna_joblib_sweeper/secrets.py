@@ -3,9 +3,10 @@
 import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf, read_write
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 MASK = "***"
 # A port is no password, and an interpolation is none yet. A password may hold @ and /.
@@ -33,24 +34,26 @@ def is_masked(uri: str) -> bool:
     return f":{MASK}@" in uri or f"={MASK}" in uri
 
 
-def mask_config(config: DictConfig) -> Hidden:
+def mask_config(config: "DictConfig") -> Hidden:
     """Mask every password in the texts of a config, in place.
 
     Returns:
         Where they were, and the texts, for `unmask_config`.
     """
+    from omegaconf import OmegaConf
+
     texts = _texts(OmegaConf.to_container(config, resolve=False), ())
     hidden = [(path, text) for path, text in texts if masked(text) != text]
     _put(config, [(path, masked(text)) for path, text in hidden])
     return hidden
 
 
-def unmask_config(config: DictConfig, hidden: Hidden) -> None:
+def unmask_config(config: "DictConfig", hidden: Hidden) -> None:
     """Undo `mask_config`, wherever `config` still has the place."""
     _put(config, [(path, text) for path, text in hidden if path[0] in config])
 
 
-def masked_copy(config: DictConfig) -> DictConfig:
+def masked_copy(config: "DictConfig") -> "DictConfig":
     """A copy of a config with its passwords masked."""
     copied = copy.deepcopy(config)
     mask_config(copied)
@@ -66,7 +69,9 @@ def _texts(node: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], 
             yield from _texts(value, (*path, key))
 
 
-def _put(config: DictConfig, texts: Hidden) -> None:
+def _put(config: "DictConfig", texts: Hidden) -> None:
+    from omegaconf import read_write
+
     for path, text in texts:
         node: Any = config
         for key in path[:-1]:
