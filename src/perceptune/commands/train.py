@@ -23,6 +23,7 @@ from perceptune import app, terminal
 from perceptune.config import Config, Tracking, parse
 from perceptune.errors import UserError, fail
 from perceptune.overrides.options import parse_options
+from perceptune.tracking import recorder
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -107,9 +108,12 @@ def _job(composed: "DictConfig") -> Any:
         if config.repeats > 1 and not trial:
             n_jobs = settings.launcher.get("n_jobs", 1) if alone else None
             return _train_seeds(config, overrides, folder, tags, n_jobs)
-        result = _train(config, overrides, folder, trial=trial, tags=tags, quiet=not alone)
+        if not alone:
+            result = _train(config, overrides, folder, trial=trial, tags=tags)
+        else:
+            result = _train_alone(config, overrides, folder, tags)
     if alone:
-        print(terminal.summary(result))
+        print(terminal.places(result))
     elif not trial:
         name = " ".join(overrides) or "defaults"
         print(terminal.job_line(name, result.metrics, result.run.id), flush=True)
@@ -134,11 +138,27 @@ def _train(
     *,
     tags: Mapping[str, str],
     trial: CurrentTrial | None = None,
-    quiet: bool = True,
 ) -> "Result":
     from perceptune.runs.run import train
 
-    return train(config, overrides, folder, trial=trial, tags=tags, quiet=quiet)
+    return train(config, overrides, folder, trial=trial, tags=tags)
+
+
+def _train_alone(
+    config: Config, overrides: list[str], folder: Path, tags: Mapping[str, str]
+) -> "Result":
+    """Train one network while a recorder imports MLflow, and say at once how good it is."""
+    from perceptune.runs.run import name_of, train
+
+    what = f"training {name_of(config, overrides)} on {config.data.name}"
+    terminal.started(what if config.resume is None else f"resuming {config.resume}")
+
+    def show(result: "Result") -> None:
+        print(terminal.scores(result), flush=True)
+        if config.tracking.enabled:
+            terminal.started("recording figures and model in MLflow")
+
+    return train(config, overrides, folder, tags=tags, recorder=recorder.take(), show=show)
 
 
 def _train_seeds(

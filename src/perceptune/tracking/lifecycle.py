@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from optuna_joblib_sweeper import mlflow_runs, mlflow_stores
-from optuna_joblib_sweeper.processes import is_dead, may_be_alive
+from optuna_joblib_sweeper.processes import identity, is_dead, may_be_alive
 from optuna_joblib_sweeper.secrets import masked
 from optuna_joblib_sweeper.signals import interrupts_wait
 from perceptune.errors import StoreError
 from perceptune.tracking.ownership import context_tags
 from perceptune.tracking.reading import RunRecord, children_of, find_run, last_epoch
+from perceptune.tracking.recorded import RecordedRun
+from perceptune.tracking.recorder import Recorder
 from perceptune.tracking.runs import FolderRun, MlflowRun, Run
 from perceptune.tracking.store import ExperimentRef, client_of, errors_of, open_experiment
 
@@ -34,7 +36,8 @@ def open_run(
     parent: str | None = None,
     run_id: str | None = None,
     borrowed: bool = False,
-) -> Iterator[MlflowRun]:
+    recorder: Recorder | None = None,
+) -> Iterator[Run]:
     """A run of an MLflow store, closed with its true status however the block ends.
 
     Args:
@@ -44,22 +47,43 @@ def open_run(
         parent: the id of a new run's parent.
         run_id: an existing run to resume, in place of a new one.
         borrowed: another process holds that run open, and closes it.
+        recorder: records the run in its own process; what is wrong with the store is then raised
+            by any method, or at the end.
 
     Raises:
         StoreError: the store cannot be opened, has no such run, or a live process owns that run.
     """
-    if run_id is None:
-        opened = partial(_create, ref, name, tags, parent)
+    open_: Callable[[], Run]
+    if recorder is None:
+        open_ = partial(opened, ref, name, tags, parent, run_id, borrowed)
     else:
-        opened = partial(_reopen, ref.uri, run_id, tags, borrowed)
-    with _held(opened, MlflowRun.close) as run:
+        with errors_of(ref.uri):
+            mlflow_stores.look_at(ref.uri)  # most of what is wrong shows here, before any training
+        owned = identity() | dict(tags)
+        how = (ref, name, owned, parent, run_id, borrowed)
+        open_ = partial(RecordedRun, recorder, ref.uri, *how)
+    with _held(open_) as run:
         yield run
+
+
+def opened(
+    ref: ExperimentRef,
+    name: str,
+    tags: Mapping[str, str],
+    parent: str | None,
+    run_id: str | None,
+    borrowed: bool,
+) -> MlflowRun:
+    """See `open_run`; who calls it closes the run."""
+    if run_id is None:
+        return _create(ref, name, tags, parent)
+    return _reopen(ref.uri, run_id, tags, borrowed)
 
 
 @contextmanager
 def open_folder(folder: Path, *, name: str, tags: Mapping[str, str]) -> Iterator[FolderRun]:
     """A run without a store, whose `run.json` is written to `folder` however the block ends."""
-    with _held(lambda: FolderRun(folder, name, tags=dict(tags)), FolderRun.close) as run:
+    with _held(lambda: FolderRun(folder, name, tags=dict(tags))) as run:
         yield run
 
 
@@ -77,9 +101,12 @@ def open_parent(ref: ExperimentRef, name: str, tags: Mapping[str, str]) -> Itera
         yield run
 
 
-def write_to(uri: str, run_id: str) -> MlflowRun:
-    """A run that another process holds open, and closes."""
-    return MlflowRun(client_of(uri), run_id, uri, borrowed=True)
+@contextmanager
+def write_to(uri: str, run_id: str) -> Iterator[MlflowRun]:
+    """A run that somebody else holds open, and closes."""
+    run = MlflowRun(client_of(uri), run_id, uri, borrowed=True)
+    yield run
+    run.flush()
 
 
 def close_dead_runs(client: "MlflowClient", experiment_id: str) -> None:
@@ -94,8 +121,12 @@ def close_dead_runs(client: "MlflowClient", experiment_id: str) -> None:
             mlflow_runs.close_run(client, run.info.run_id, "FAILED", "failed", reason)
 
 
+def _close(run: Run, status: str, reason: str | None = None) -> None:
+    run.close(status, reason)
+
+
 @contextmanager
-def _held(open_: Callable[[], AnyRun], close: Callable[..., None]) -> Iterator[AnyRun]:
+def _held(open_: Callable[[], AnyRun], close: Callable[..., None] = _close) -> Iterator[AnyRun]:
     """The run that `open_` returns, closed with its true status."""
     run: AnyRun | None = None
     try:
@@ -149,6 +180,7 @@ def _reopen(uri: str, run_id: str, tags: Mapping[str, str], borrowed: bool) -> M
         if not borrowed:
             _take_over(run, found)
         run.log_tags({**context_tags(), **tags} if borrowed else tags)
+        run.flush()  # who owns it
     return run
 
 
