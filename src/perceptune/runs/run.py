@@ -287,6 +287,7 @@ def _recorded(
         parent=config.tracking.parent,
         run_id=trial.mlflow_run_id or first.run_id,
         borrowed=trial.mlflow_run_id is not None,
+        fresh=trial.attempt == 0,
         recorder=recorder,
     ) as run:
         for training in trainings:

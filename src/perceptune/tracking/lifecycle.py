@@ -15,7 +15,7 @@ from optuna_joblib_sweeper.secrets import masked
 from optuna_joblib_sweeper.signals import interrupts_wait
 from perceptune.errors import StoreError
 from perceptune.tracking.ownership import context_tags
-from perceptune.tracking.reading import RunRecord, children_of, find_run, last_epoch
+from perceptune.tracking.reading import children_of, find_run, last_epoch
 from perceptune.tracking.recorded import RecordedRun
 from perceptune.tracking.recorder import Recorder
 from perceptune.tracking.runs import FolderRun, MlflowRun, Run
@@ -36,6 +36,7 @@ def open_run(
     parent: str | None = None,
     run_id: str | None = None,
     borrowed: bool = False,
+    fresh: bool = False,
     recorder: Recorder | None = None,
 ) -> Iterator[Run]:
     """A run of an MLflow store, closed with its true status however the block ends.
@@ -47,6 +48,7 @@ def open_run(
         parent: the id of a new run's parent.
         run_id: an existing run to resume, in place of a new one.
         borrowed: another process holds that run open, and closes it.
+        fresh: nothing has been recorded in that run yet.
         recorder: records the run in its own process; what is wrong with the store is then raised
             by any method, or at the end.
 
@@ -55,12 +57,12 @@ def open_run(
     """
     open_: Callable[[], Run]
     if recorder is None:
-        open_ = partial(opened, ref, name, tags, parent, run_id, borrowed)
+        open_ = partial(opened, ref, name, tags, parent, run_id, borrowed, fresh)
     else:
         with errors_of(ref.uri):
             mlflow_stores.look_at(ref.uri)  # most of what is wrong shows here, before any training
         owned = identity() | dict(tags)
-        how = (ref, name, owned, parent, run_id, borrowed)
+        how = (ref, name, owned, parent, run_id, borrowed, fresh)
         open_ = partial(RecordedRun, recorder, ref.uri, *how)
     with _held(open_) as run:
         yield run
@@ -73,11 +75,18 @@ def opened(
     parent: str | None,
     run_id: str | None,
     borrowed: bool,
+    fresh: bool,
 ) -> MlflowRun:
     """See `open_run`; who calls it closes the run."""
     if run_id is None:
         return _create(ref, name, tags, parent)
-    return _reopen(ref.uri, run_id, tags, borrowed)
+    if not borrowed:
+        return _reopen(ref.uri, run_id, tags)
+    run = MlflowRun(client_of(ref.uri), run_id, ref.uri, borrowed=True)
+    if not fresh:
+        run.logged_epochs = last_epoch(ref.uri, run_id) or 0
+    run.log_tags({**context_tags(), **tags})
+    return run
 
 
 @contextmanager
@@ -170,22 +179,18 @@ def _create(
     return MlflowRun(client, run_id, ref.uri)
 
 
-def _reopen(uri: str, run_id: str, tags: Mapping[str, str], borrowed: bool) -> MlflowRun:
+def _reopen(uri: str, run_id: str, tags: Mapping[str, str]) -> MlflowRun:
     found = find_run(uri, run_id)
     if found is None:
         raise StoreError(f"run {run_id} does not exist in {masked(uri)}")
-    run = MlflowRun(client_of(uri), run_id, uri, borrowed=borrowed)
-    run.logged_epochs = last_epoch(uri, run_id) or 0
-    with errors_of(uri):
-        if not borrowed:
-            _take_over(run, found)
-        run.log_tags({**context_tags(), **tags} if borrowed else tags)
-        run.flush()  # who owns it
-    return run
-
-
-def _take_over(run: MlflowRun, found: RunRecord) -> None:
     if found.status == "RUNNING" and may_be_alive(found.tags):
-        raise StoreError(f"run {run.id} is still being trained, by process {found.tags['pid']}")
-    if mlflow_runs.reopen(run.client, run.id) is None:
-        raise StoreError(f"run {run.id} was deleted; restore it in the store or start a new one")
+        raise StoreError(f"run {run_id} is still being trained, by process {found.tags['pid']}")
+    run = MlflowRun(client_of(uri), run_id, uri, logged_epochs=last_epoch(uri, run_id) or 0)
+    with errors_of(uri):
+        if mlflow_runs.reopen(run.client, run_id) is None:
+            raise StoreError(
+                f"run {run_id} was deleted; restore it in the store or start a new one"
+            )
+        run.log_tags(tags)
+        run.flush()  # it says who owns the run
+    return run

@@ -220,8 +220,8 @@ class MlflowRun(Run):
     borrowed: bool = False
     logged_epochs: int = 0
     _pending: _Pending = field(default_factory=_Pending)
-    _written: float = -math.inf  # when, on the monotonic clock
-    _recorded: float = -math.inf  # the last metrics of an epoch, likewise
+    _written: float = field(default_factory=time.monotonic)  # the last time
+    _measured: float = field(default_factory=time.monotonic)  # the last epoch
     _tables: list[dict[str, str]] = field(default_factory=list)
 
     def log_params(self, params: Mapping[str, Any]) -> None:
@@ -236,7 +236,7 @@ class MlflowRun(Run):
         self._pending.times[step] = time.time_ns() // 1_000_000
         for name, value in metrics.items():
             self._pending.metrics.setdefault(name, {})[step] = value
-        length, self._recorded = now - self._recorded, now
+        length, self._measured = now - self._measured, now
         if now - self._written + length >= _FLUSH_SECONDS:  # the next epoch takes as long
             self.flush()
 
