@@ -27,7 +27,7 @@ def _run(seed: int, test: float, overrides: tuple[str, ...] = (), **params: obje
     metrics = {"best/epoch": 1.0, "val/accuracy": 0.1, "test/accuracy": test}
     known = {key: str(value) for key, value in params.items()}
     known |= {"seed": str(seed), "model.parameters": "10"}
-    record = RunRecord(f"run-{seed}", "name", "FINISHED", None, known, metrics, {})
+    record = RunRecord(f"run-{seed}", "name", "FINISHED", "", known, metrics, {})
     history = [{"epoch": 1.0, "val/accuracy": 0.5 + seed / 100}]
     return SeedRun.of(record, [*overrides, f"seed={seed}"], history)
 

@@ -58,7 +58,7 @@ def with_runs(result: SweepResult, **metrics: float) -> TrackedStudy:
     result = replace(result, trials=trials, run_id="parent")
     assert result.winner is not None
     tags = winner_tags(str(result.winner.run_id))
-    run = RunRecord("parent", "small", "FINISHED", None, {}, metrics, tags)
+    run = RunRecord("parent", "small", "FINISHED", "", {}, metrics, tags)
     return TrackedStudy(result, "sqlite:///none.db", run)
 
 

@@ -7,16 +7,18 @@ import pytest
 
 from perceptune.errors import UserError
 from perceptune.reports.results import gather, rows
-from perceptune.tracking.reading import RunRecord
+from perceptune.tracking.reading import PARENT_TAG, RunRecord
 
 
 def _run(number: int, accuracy: float | None, **changed: Any) -> RunRecord:
     metrics = {} if accuracy is None else {"test/accuracy": accuracy, "fit_seconds": 30.0}
     params = {"data.name": "mnist", "model.hidden": "[128, 64]", "model.activation": "relu"}
     params |= {"model.parameters": "109386", "seed": str(number)} | changed.pop("params", {})
-    plain = {"name": f"adam lr=0.001 seed={number}", "status": "FINISHED", "parent": None}
+    parent = changed.pop("parent", None)
+    tags = changed.pop("tags", {}) | ({PARENT_TAG: parent} if parent else {})
+    plain = {"name": f"adam lr=0.001 seed={number}", "status": "FINISHED", "artifacts": ""}
     return RunRecord(
-        **{"id": str(number), **plain, "params": params, "metrics": metrics, "tags": {}} | changed
+        **{"id": str(number), **plain, "params": params, "metrics": metrics, "tags": tags} | changed
     )
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from optuna_joblib_sweeper import mlflow_runs, mlflow_stores
+from optuna_joblib_sweeper import mlflow_runs, mlflow_stores, mlflow_tables
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +88,8 @@ def test_artifacts_elsewhere_stay_elsewhere(store: Path, tmp_path: Path) -> None
 
 
 def test_runs_are_counted_without_mlflow(store: Path) -> None:
-    assert mlflow_stores.run_counts(f"sqlite:///{store}") == {"one": 1}
-    assert mlflow_stores.run_counts("http://127.0.0.1:1") is None
+    assert mlflow_tables.run_counts(f"sqlite:///{store}") == {"one": 1}
+    assert mlflow_tables.run_counts("http://127.0.0.1:1") is None
 
 
 def _foreign(path: Path) -> None:
@@ -113,7 +113,7 @@ def test_what_is_no_store_is_refused_and_stays_as_it_is(tmp_path: Path, kind: st
     STRANGERS[kind](path)
     before = path.is_file() and hashlib.sha256(path.read_bytes()).digest()
     uri = f"sqlite:///{path}"
-    for use in (mlflow_stores.look_at, mlflow_runs.client_of, mlflow_stores.run_counts):
+    for use in (mlflow_stores.look_at, mlflow_runs.client_of, mlflow_tables.run_counts):
         with pytest.raises(OSError, match=r"stranger\.db"):
             use(uri)
     assert (path.is_file() and hashlib.sha256(path.read_bytes()).digest()) == before

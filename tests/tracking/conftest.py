@@ -1,13 +1,16 @@
 """A real SQLite store, made once for a test file, and an experiment of its own for each test."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from optuna_joblib_sweeper import mlflow_tables
 from perceptune.nn.activations import Relu
 from perceptune.nn.checkpoint import save_network
 from perceptune.nn.network import Network
+from perceptune.tracking import reading
 from perceptune.tracking.store import ExperimentRef
 
 
@@ -21,6 +24,16 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 def ref(uri: str, request: pytest.FixtureRequest) -> ExperimentRef:
     """An experiment that no other test uses."""
     return ExperimentRef(uri, request.node.name)
+
+
+@pytest.fixture(params=["SQL", "client"])
+def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Reads stores by SQL, then as if of a schema that is not known, by MLflow's client."""
+    if request.param == "client":
+        monkeypatch.setattr(mlflow_tables, "_SCHEMAS", set())
+    reading._looked_at.cache_clear()
+    yield
+    reading._looked_at.cache_clear()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from perceptune.tracking.reading import (
     all_runs,
     children_of,
     fetch_file,
+    find_experiment,
     find_run,
     history,
     last_epoch,
@@ -21,7 +22,7 @@ from perceptune.tracking.reading import (
     read_folders,
 )
 from perceptune.tracking.runs import Run
-from perceptune.tracking.store import ExperimentRef
+from perceptune.tracking.store import ExperimentRef, client_of
 
 ROWS = [{"epoch": epoch, "train/loss": 1 / epoch, "lr": 0.1} for epoch in (1, 2, 3)]
 
@@ -51,6 +52,7 @@ def _is_as_recorded(record: RunRecord) -> None:
     assert record.tags["data.sha256"] == "d" * 64
 
 
+@pytest.mark.usefixtures("reader")
 def test_a_store_gives_back_what_was_recorded(ref: ExperimentRef, tmp_path: Path) -> None:
     with open_run(ref, name="read", tags={}) as run:
         _record(run, tmp_path)
@@ -96,6 +98,7 @@ def test_folders_are_read_by_name_and_others_are_passed_over(tmp_path: Path) -> 
     assert [record.name for record in read_folders(tmp_path)] == ["a", "b"]
 
 
+@pytest.mark.usefixtures("reader")
 def test_what_a_store_does_not_have(ref: ExperimentRef, tmp_path: Path) -> None:
     with open_run(ref, name="empty", tags={}) as run:
         pass
@@ -109,8 +112,10 @@ def test_what_a_store_does_not_have(ref: ExperimentRef, tmp_path: Path) -> None:
         history(ref.uri, "0" * 32)
 
 
+@pytest.mark.usefixtures("reader")
 def test_children_are_read_oldest_first(ref: ExperimentRef) -> None:
     other = ExperimentRef(ref.uri, f"{ref.experiment} again")
+    assert find_experiment(ref) is None
     with open_run(ref, name="parent", tags={}) as parent:
         for where, name in ((ref, "first"), (other, "second")):
             with open_run(where, name=name, tags={}, parent=parent.id):
@@ -120,3 +125,5 @@ def test_children_are_read_oldest_first(ref: ExperimentRef) -> None:
         ("first", parent.id),
         ("second", parent.id),
     ]
+    found_there = client_of(ref.uri).get_run(parent.id).info.experiment_id
+    assert find_experiment(ref) == found_there

@@ -35,6 +35,7 @@ def test_the_champion_is_replaced_only_by_a_better_one_on_the_same_data(
             assert str(champion.version) == version
 
 
+@pytest.mark.usefixtures("reader")
 def test_weights_are_found_by_every_name_of_a_model_in_the_store_that_is_named(
     ref: ExperimentRef, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,6 +65,7 @@ def test_a_model_that_is_not_registered_has_nothing_to_tell(
     assert len(client_of(ref.uri).get_run(run.id).outputs.model_outputs) == 1
 
 
+@pytest.mark.usefixtures("reader")
 def test_what_has_no_weights_is_refused_in_a_line(ref: ExperimentRef, tmp_path: Path) -> None:
     with open_run(ref, name="without", tags={}) as run:
         pass

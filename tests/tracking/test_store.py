@@ -8,7 +8,7 @@ import pytest
 
 from perceptune import app
 from perceptune.errors import StoreError
-from perceptune.tracking.reading import all_runs
+from perceptune.tracking.reading import all_runs, find_experiment
 from perceptune.tracking.store import (
     ExperimentRef,
     artifacts_beside,
@@ -16,7 +16,6 @@ from perceptune.tracking.store import (
     client_to_read,
     contents,
     default_uri,
-    find_experiment,
     open_experiment,
 )
 

@@ -22,12 +22,8 @@ from optuna_joblib_sweeper.secrets import masked
 from perceptune.errors import UserError
 from perceptune.terminal import Parser, how_to_install
 from perceptune.tracking import servers
-from perceptune.tracking.store import (
-    ExperimentRef,
-    default_experiment,
-    default_uri,
-    find_experiment,
-)
+from perceptune.tracking.reading import find_experiment
+from perceptune.tracking.store import ExperimentRef, default_experiment, default_uri
 
 # No reports to anyone, and no consumers of jobs, which are eight more processes.
 _ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}

@@ -1,40 +1,64 @@
-"""Runs read back as plain records, from a store or from folders; never creates a store."""
+"""Runs read back as plain records, from a store or from folders; never creates a store.
+
+A store in a file is read by SQL, any other by MLflow's client, with the same result.
+"""
 
 import json
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from optuna_joblib_sweeper import mlflow_stores, mlflow_tables
+from optuna_joblib_sweeper.mlflow_tables import PARENT_TAG as PARENT_TAG
+from optuna_joblib_sweeper.mlflow_tables import RunRecord as RunRecord
+from optuna_joblib_sweeper.paths import sqlite_file
 from perceptune.errors import StoreError
-from perceptune.tracking.store import client_to_read, errors_of, search
+from perceptune.tracking.store import (
+    ExperimentRef,
+    client_to_read,
+    errors_of,
+    refuse_absent,
+    search,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
 RECORD = "run.json"  # in the folder of a run without a store
-_PARENT = "mlflow.parentRunId"
 
 
-@dataclass(frozen=True)
-class RunRecord:
-    """One run.
+def local_store(uri: str) -> Path | None:
+    """The file of a store that `mlflow_tables` reads; None for any other.
 
-    Attributes:
-        id: MLflow's run id, or the folder of a run without a store.
-        name, status: as in MLflow.
-        parent: the id of its parent run, if it has one.
-        params, metrics, tags: by name; the last value of each metric.
+    Raises:
+        StoreError: there is no such store, or it cannot be read.
     """
+    refuse_absent(uri)
+    with errors_of(uri):
+        return _looked_at(uri) if sqlite_file(uri) else None
 
-    id: str
-    name: str
-    status: str
-    parent: str | None
-    params: Mapping[str, str]
-    metrics: Mapping[str, float]
-    tags: Mapping[str, str]
+
+@cache
+def _looked_at(uri: str) -> Path | None:
+    mlflow_stores.look_at(uri)
+    return mlflow_tables.readable(uri)
+
+
+def find_experiment(ref: ExperimentRef) -> str | None:
+    """The experiment's id, if there is one of that name.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    local = local_store(ref.uri)
+    with errors_of(ref.uri):
+        if local:
+            return mlflow_tables.experiment_id(local, ref.experiment)
+        found = client_to_read(ref.uri).get_experiment_by_name(ref.experiment)
+    return str(found.experiment_id) if found else None
 
 
 def all_runs(uri: str) -> list[RunRecord]:
@@ -43,7 +67,7 @@ def all_runs(uri: str) -> list[RunRecord]:
     Raises:
         StoreError: the store cannot be read.
     """
-    return list(_search(uri, ""))
+    return _search(uri)
 
 
 def tested_runs(uri: str) -> list[RunRecord]:
@@ -54,9 +78,9 @@ def tested_runs(uri: str) -> list[RunRecord]:
     Raises:
         StoreError: the store cannot be read.
     """
-    tested = "attributes.status = 'FINISHED' and metrics.`test/accuracy` >= 0"
-    found = [*_search(uri, "tags.kind = 'repeats'"), *_search(uri, tested)]
-    return list({run.id: run for run in found}.values())
+    parents = _search(uri, tag=("kind", "repeats"))
+    tested = _search(uri, finished_with="test/accuracy")
+    return list({run.id: run for run in (*parents, *tested)}.values())
 
 
 def children_of(uri: str, parent_id: str) -> list[RunRecord]:
@@ -65,7 +89,7 @@ def children_of(uri: str, parent_id: str) -> list[RunRecord]:
     Raises:
         StoreError: the store cannot be read.
     """
-    return list(_search(uri, f"tags.`{_PARENT}` = '{parent_id}'"))
+    return _search(uri, tag=(PARENT_TAG, parent_id))
 
 
 def find_run(uri: str, run_id: str) -> RunRecord | None:
@@ -74,6 +98,10 @@ def find_run(uri: str, run_id: str) -> RunRecord | None:
     Raises:
         StoreError: the store cannot be read.
     """
+    local = local_store(uri)
+    if local:
+        with errors_of(uri):
+            return mlflow_tables.find_run(local, run_id)
     client = client_to_read(uri)
     from mlflow.exceptions import MlflowException
 
@@ -120,9 +148,11 @@ def last_epoch(uri: str, run_id: str) -> int | None:
     Raises:
         StoreError: the store cannot be read.
     """
-    client = client_to_read(uri)
+    local = local_store(uri)
     with errors_of(uri):
-        losses = client.get_metric_history(run_id, "train/loss")
+        if local:
+            return mlflow_tables.last_step(local, run_id, "train/loss")
+        losses = client_to_read(uri).get_metric_history(run_id, "train/loss")
     return max((entry.step for entry in losses), default=None)
 
 
@@ -143,12 +173,24 @@ def fetch_file(uri: str, run_id: str, name: str, folder: Path) -> Path | None:
     Raises:
         StoreError: the store cannot be opened, or the file cannot be read.
     """
+    local = local_store(uri)
+    with errors_of(uri):
+        stored = mlflow_tables.find_run(local, run_id) if local else None
+        files = mlflow_tables.local_path(stored.artifacts) if stored else None
+        if files:
+            return copied(files / name, folder) if (files / name).is_file() else None
     client, parent = client_to_read(uri), str(PurePosixPath(name).parent)
     with errors_of(uri):
         there = client.list_artifacts(run_id, None if parent == "." else parent)
         if name not in {file.path for file in there}:
             return None
         return Path(client.download_artifacts(run_id, name, str(folder)))
+
+
+def copied(file: Path, folder: Path) -> Path:
+    """A copy of a file in a folder, which is made if it is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return Path(shutil.copy(file, folder))
 
 
 def records_in(folder: Path) -> dict[Path, int]:
@@ -181,23 +223,27 @@ def _read_overrides(path: Path) -> list[str]:
 
 def _folder_record(folder: Path, read: Mapping[str, Any]) -> RunRecord:
     kept = {name: read[name] for name in ("name", "status", "params", "metrics", "tags")}
-    return RunRecord(id=str(folder), parent=None, **kept)
+    return RunRecord(id=str(folder), artifacts=str(folder), **kept)
 
 
-def _search(uri: str, condition: str) -> Iterator[RunRecord]:
-    client = client_to_read(uri)
+def _search(
+    uri: str, *, tag: tuple[str, str] | None = None, finished_with: str | None = None
+) -> list[RunRecord]:
+    """The runs with a tag of that value, or those that finished with a metric; all without both."""
+    local = local_store(uri)
     with errors_of(uri):
+        if local:
+            return mlflow_tables.find_runs(local, tag=tag, finished_with=finished_with)
+        client, conditions = client_to_read(uri), []
+        if tag:
+            conditions.append(f"tags.`{tag[0]}` = '{tag[1]}'")
+        if finished_with:
+            conditions.append(f"attributes.status = 'FINISHED' and metrics.`{finished_with}` >= 0")
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-        yield from map(_record, search(client, experiments, condition))
+        return list(map(_record, search(client, experiments, " and ".join(conditions))))
 
 
 def _record(run: "Run") -> RunRecord:
-    return RunRecord(
-        id=run.info.run_id,
-        name=run.info.run_name or run.info.run_id,
-        status=run.info.status,
-        parent=run.data.tags.get(_PARENT),
-        params=run.data.params,
-        metrics=run.data.metrics,
-        tags=run.data.tags,
-    )
+    info, data = run.info, run.data
+    name, files = info.run_name or info.run_id, info.artifact_uri
+    return RunRecord(info.run_id, name, info.status, files, data.params, data.metrics, data.tags)

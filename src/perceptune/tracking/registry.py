@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import perceptune
+from optuna_joblib_sweeper import mlflow_tables
 from optuna_joblib_sweeper.mlflow_runs import winner_of
 from optuna_joblib_sweeper.secrets import masked
 from perceptune.errors import StoreError
 from perceptune.nn.layout import Array
-from perceptune.tracking.reading import fetch_file
+from perceptune.tracking.reading import copied, fetch_file, find_run, local_store
 from perceptune.tracking.store import client_to_read
 
 if TYPE_CHECKING:
@@ -101,31 +102,42 @@ def fetch_weights(uri: str, model: str, folder: Path, artifact: str = BEST) -> P
     Raises:
         StoreError: the store has no such run or model, or it has no weights.
     """
-    from mlflow.exceptions import MlflowException
-
-    client = client_to_read(uri)
-    try:
-        if model.startswith("models:/"):
-            return _weights_of_model(client, uri, model, folder)
-        run_id = winner_of(client.get_run(model).data.tags) or model
-    except MlflowException as error:
-        reason = str(error).splitlines()[0][:200]
-        raise StoreError(masked(f"no model {model} in {uri}: {reason}")) from None
+    if model.startswith("models:/"):
+        return _weights_of_model(uri, model, folder)
+    found = find_run(uri, model)
+    if found is None:
+        raise StoreError(masked(f"no model {model} in {uri}: Run with id={model} not found"))
+    run_id = winner_of(found.tags) or model
     path = fetch_file(uri, run_id, artifact, folder)
     if path is None:
         raise StoreError(f"run {run_id} has no {artifact}; it did not finish")
     return path
 
 
-def _weights_of_model(client: "MlflowClient", uri: str, model: str, folder: Path) -> Path:
-    from mlflow.artifacts import download_artifacts
-
-    source = _source(client, model.removeprefix("models:/"))
-    copied = Path(download_artifacts(source, dst_path=str(folder), tracking_uri=uri))
-    weights = sorted((copied / "artifacts").glob("*.npz"))
+def _weights_of_model(uri: str, model: str, folder: Path) -> Path:
+    name, local = model.removeprefix("models:/"), local_store(uri)
+    location = mlflow_tables.model_location(local, name) if local else None
+    files = mlflow_tables.local_path(location) if location else None
+    if files is None or not files.is_dir():
+        files = _downloaded(uri, name, folder)
+    weights = sorted((files / "artifacts").glob("*.npz"))
     if not weights:
         raise StoreError(f"{model} is not a Perceptune model")
-    return weights[0]
+    return copied(weights[0], folder)
+
+
+def _downloaded(uri: str, name: str, folder: Path) -> Path:
+    """The files of a model, copied by MLflow."""
+    client = client_to_read(uri)
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    try:
+        source = _source(client, name)
+        return Path(download_artifacts(source, dst_path=str(folder), tracking_uri=uri))
+    except MlflowException as error:
+        reason = str(error).splitlines()[0][:200]
+        raise StoreError(masked(f"no model models:/{name} in {uri}: {reason}")) from None
 
 
 def _source(client: "MlflowClient", name: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optuna_joblib_sweeper import leftovers, mlflow_runs, mlflow_stores
+from optuna_joblib_sweeper import leftovers, mlflow_runs, mlflow_stores, mlflow_tables
 from optuna_joblib_sweeper.paths import absolute_uri, sqlite_file
 from optuna_joblib_sweeper.secrets import masked
 from perceptune.errors import StoreError
@@ -118,17 +118,6 @@ def open_experiment(ref: ExperimentRef) -> tuple["MlflowClient", str]:
             raise StoreError(f"tracking.experiment={ref.experiment}: {error}") from None
 
 
-def find_experiment(ref: ExperimentRef) -> str | None:
-    """The experiment's id, if there is one of that name.
-
-    Raises:
-        StoreError: the store cannot be read.
-    """
-    with errors_of(ref.uri):
-        found = client_to_read(ref.uri).get_experiment_by_name(ref.experiment)
-    return str(found.experiment_id) if found else None
-
-
 def contents(uri: str) -> str:
     """The number of runs in each experiment of a store, as text; never creates the store.
 
@@ -138,7 +127,7 @@ def contents(uri: str) -> str:
     if _absent(uri):
         return "none yet; the first `perceptune train` creates the store"
     with errors_of(uri):
-        counts = mlflow_stores.run_counts(uri)
+        counts = mlflow_tables.run_counts(uri)
         if counts is None:
             counts = _counted(client_of(uri))
     return ", ".join(f"{count} in {name}" for name, count in counts.items()) or "none"

@@ -17,7 +17,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optuna_joblib_sweeper import leftovers, mlflow_stores
+from optuna_joblib_sweeper import leftovers, mlflow_stores, mlflow_tables
+from optuna_joblib_sweeper.mlflow_tables import PARENT_TAG as PARENT_TAG
 from optuna_joblib_sweeper.paths import sqlite_file as sqlite_file
 from optuna_joblib_sweeper.processes import identity
 from optuna_joblib_sweeper.signals import interrupts_wait
@@ -40,7 +41,6 @@ _PATIENCE = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
 
-PARENT_TAG = "mlflow.parentRunId"
 _BEST_TAG = "best_run_id"
 HELD_TAG = "held"  # while a run is open whose end is recorded elsewhere, whoever dies
 HELD = {HELD_TAG: "true"}
@@ -135,7 +135,7 @@ def experiment_id(client: "MlflowClient", name: str, artifact_location: str | No
 def _tags_of_place(client: "MlflowClient") -> dict[str, str]:
     """By these a store in a file knows that it was moved."""
     local = sqlite_file(client.tracking_uri)
-    return {mlflow_stores.FOLDER_TAG: str(local.parent.absolute())} if local else {}
+    return {mlflow_tables.FOLDER_TAG: str(local.parent.absolute())} if local else {}
 
 
 @interrupts_wait()
