@@ -102,7 +102,7 @@ TESTED_FROM_ABOVE = [
     ),
 ]
 
-LIMITS = {"nn": 1200, "perceptune": 6400, "backends": 850, "sweeper": 4000}
+LIMITS = {"nn": 1200, "perceptune": 6400, "backends": 850, "sweeper": 4050}
 
 
 def modules() -> dict[str, Path]:

@@ -22,7 +22,6 @@ from optuna_joblib_sweeper import (
     processes,
     secrets,
 )
-from optuna_joblib_sweeper._compose import task_part
 from optuna_joblib_sweeper._engine import Engine
 from optuna_joblib_sweeper._job import Job, StudyPlan
 from optuna_joblib_sweeper._progress import Display
@@ -235,7 +234,7 @@ class Sweep:
             self.print(f"The same command starts a new study; resume this one with {self._named()}")
         self._print_failures(result)
         if self.parent is not None:
-            config = secrets.masked_copy(task_part(plan.composer.compose(winner.overrides)))
+            config = secrets.masked_copy(plan.composer.compose_again(winner.overrides)[1])
             self.parent.log_result(result, OmegaConf.to_yaml(config), settings.mlflow.plots)
 
     def _complete(self, result: SweepResult) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import cloudpickle
 from hydra._internal import config_loader_impl
 from hydra._internal.utils import _locate as locate  # its public `get_method` prints errors
+from hydra.core import utils
 from hydra.core.override_parser.types import Override
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus
@@ -27,22 +28,25 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial
 
 from optuna_joblib_sweeper.processes import follow_driver
+from optuna_joblib_sweeper.secrets import masked
 
 __all__ = ["TerminatedWorkerError", "locate", "native"]
 
 get_overrides_dirname: Any = getattr(config_loader_impl, "get_overrides_dirname", None)
+# From Hydra 1.4 on a trial's log has the error of its task.
+log_job_error: Any = getattr(utils, "_log_job_error_to_file", lambda: None)
 native = Override._convert_value  # an element of Hydra's parser as plain Python
 
 
 def set_override_dirname(config: DictConfig, overrides: Sequence[Override]) -> None:
-    """Set `hydra.job.override_dirname` as Hydra does while it composes.
+    """Set `hydra.job.override_dirname` as Hydra does while it composes, without passwords.
 
     From Hydra 1.4 on it is an interpolation over the overrides in the config.
     """
     if get_overrides_dirname is not None:
         style = config.hydra.job.config.override_dirname
-        config.hydra.job.override_dirname = get_overrides_dirname(
-            list(overrides), style.exclude_keys, style.item_sep, style.kv_sep
+        config.hydra.job.override_dirname = masked(
+            get_overrides_dirname(list(overrides), style.exclude_keys, style.item_sep, style.kv_sep)
         )
 
 
