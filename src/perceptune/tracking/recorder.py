@@ -78,7 +78,8 @@ class Recorder:
         with self._process.stdout as answers, suppress(EOFError, pickle.UnpicklingError):
             while True:
                 self._answer(*pickle.load(answers))
-        self._answer(FAILED, f"process {self._process.pid}, which writes to MLflow, was killed")
+        if CLOSED not in self._answers:
+            self._answer(FAILED, f"process {self._process.pid}, which writes to MLflow, was killed")
 
     def _answer(self, name: str, value: Any) -> None:
         with self._answered:
