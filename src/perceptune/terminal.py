@@ -167,7 +167,7 @@ def console() -> "Console":
     return Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
 
 
-def started(what: str) -> None:
+def say(what: str) -> None:
     """Print, beside the results, what is being done from now on."""
     print(f"{what} …", file=sys.stderr, flush=True)
 

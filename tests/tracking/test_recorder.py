@@ -14,7 +14,9 @@ import pytest
 
 from perceptune.errors import StoreError, UnrecordedError
 from perceptune.nn.checkpoint import load_network
-from perceptune.runs.run import Result, train
+from perceptune.runs import run as run_module
+from perceptune.runs.results import final_metrics
+from perceptune.runs.run import train
 from perceptune.tracking.lifecycle import open_run
 from perceptune.tracking.reading import RunRecord, all_runs, find_run, history
 from perceptune.tracking.recorder import Recorder, standby, take
@@ -147,18 +149,20 @@ def _killed(recorder: Recorder) -> None:
 
 @pytest.mark.parametrize("what", ["the experiment was deleted", "the recorder was killed"])
 def test_a_network_is_kept_that_cannot_be_recorded(
-    what: str, recorder: Recorder, tmp_path: Path
+    what: str, recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = configure(tmp_path, "train.epochs=2")
     if "deleted" in what:
         _deleted(store_of(tmp_path))
 
-    def show(result: Result) -> None:
+    def trained(*arguments: Any, **options: Any) -> Any:
         if "killed" in what:
             _killed(recorder)
+        return final_metrics(*arguments, **options)
 
+    monkeypatch.setattr(run_module, "final_metrics", trained)
     with pytest.raises(UnrecordedError, match=r"deleted|was killed") as error:
-        train(config, [], tmp_path / "out", recorder=recorder, show=show)
+        train(config, [], tmp_path / "out", recorder=recorder)
     kept = load_network(tmp_path / "out" / "weights" / "best.npz")
     assert np.isfinite(kept.theta).all()
     assert "perceptune train resume=" in str(error.value)

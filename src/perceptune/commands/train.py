@@ -108,10 +108,7 @@ def _job(composed: "DictConfig") -> Any:
         if config.repeats > 1 and not trial:
             n_jobs = settings.launcher.get("n_jobs", 1) if alone else None
             return _train_seeds(config, overrides, folder, tags, n_jobs)
-        if not alone:
-            result = _train(config, overrides, folder, trial=trial, tags=tags)
-        else:
-            result = _train_alone(config, overrides, folder, tags)
+        result = _train(config, overrides, folder, trial=trial, tags=tags, alone=alone)
     if alone:
         print(terminal.places(result))
     elif not trial:
@@ -138,27 +135,12 @@ def _train(
     *,
     tags: Mapping[str, str],
     trial: CurrentTrial | None = None,
+    alone: bool = False,
 ) -> "Result":
     from perceptune.runs.run import train
 
-    return train(config, overrides, folder, trial=trial, tags=tags)
-
-
-def _train_alone(
-    config: Config, overrides: list[str], folder: Path, tags: Mapping[str, str]
-) -> "Result":
-    """Train one network while a recorder imports MLflow, and say at once how good it is."""
-    from perceptune.runs.run import name_of, train
-
-    what = f"training {name_of(config, overrides)} on {config.data.name}"
-    terminal.started(what if config.resume is None else f"resuming {config.resume}")
-
-    def show(result: "Result") -> None:
-        print(terminal.scores(result), flush=True)
-        if config.tracking.enabled:
-            terminal.started("recording figures and model in MLflow")
-
-    return train(config, overrides, folder, tags=tags, recorder=recorder.take(), show=show)
+    ready = recorder.take() if alone else None
+    return train(config, overrides, folder, trial=trial, tags=tags, recorder=ready, quiet=not alone)
 
 
 def _train_seeds(

@@ -3,7 +3,7 @@
 Read `train` first. The epochs are in `loop`, the end of a run in `results`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +67,7 @@ def train(
     trial: CurrentTrial | None = None,
     tags: Mapping[str, str] | None = None,
     recorder: Recorder | None = None,
-    show: Callable[[Result], None] | None = None,
+    quiet: bool = True,
 ) -> Result:
     """Train, record and evaluate one network, or in a trial `repeats` seeds side by side.
 
@@ -78,8 +78,7 @@ def train(
         trial: the current trial of a study; None or false outside a study.
         tags: recorded with the run.
         recorder: writes the record meanwhile, if there is one.
-        show: called with the result once the network is trained and tested, before the rest is
-            recorded. Without it no progress is shown either, as for one job of several.
+        quiet: print neither progress nor scores, as for one job of several.
 
     Raises:
         UserError: the data, store or checkpoint cannot be used, or the training diverged.
@@ -97,14 +96,17 @@ def train(
         config = config if trial else first.config
         name = name_of(config, first.overrides)
         recorded = _recorded(trainings, config, name, folder, trial, tags, recorder)
-        with _kept(trainings, folder), recorded as run, _resume_hint(first, show is not None):
-            outcome = _run(trainings, config, run, trial, quiet=show is None)
+        with _kept(trainings, folder), recorded as run, _resume_hint(first, quiet):
+            if not quiet:
+                terminal.say(f"training {name} on {first.data.name}")
+            outcome = _run(trainings, config, run, trial, quiet)
             metrics, predictions = final_metrics(trainings, run, outcome, in_trial=bool(trial))
             best = max(training.best.epoch for training in trainings)
             epochs = max(training.state.epoch for training in trainings)
             result = Result(metrics, outcome, run, name, best, epochs, first.history)
-            if show is not None:
-                show(result)
+            if not quiet:
+                print(terminal.scores(result), flush=True)
+                terminal.say("recording weights, model and figures")
             record_results(trainings, run, predictions, in_trial=bool(trial))
         for training in trainings:
             if training.checkpoint:
@@ -190,7 +192,7 @@ def seeds_of(config: Config) -> list[int]:
 
 
 def _run(
-    trainings: Sequence[Training], config: Config, run: Run, trial: CurrentTrial, *, quiet: bool
+    trainings: Sequence[Training], config: Config, run: Run, trial: CurrentTrial, quiet: bool
 ) -> str:
     """Train and record, epoch by epoch, in an open run; returns the outcome."""
     first = trainings[0]
@@ -251,12 +253,12 @@ def _keep(training: Training, folder: Path) -> str:
 
 
 @contextmanager
-def _resume_hint(training: Training, alone: bool) -> Iterator[None]:
+def _resume_hint(training: Training, quiet: bool) -> Iterator[None]:
     """Print the command that resumes the training if it is interrupted."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        if alone and training.checkpoint and training.checkpoint.is_file():
+        if not quiet and training.checkpoint and training.checkpoint.is_file():
             print(terminal.how_to_resume(training.run_id or str(training.checkpoint)))
         raise
 

@@ -60,7 +60,9 @@ def open_run(
         open_ = partial(opened, ref, name, tags, parent, run_id, borrowed, fresh)
     else:
         with errors_of(ref.uri):
-            mlflow_stores.look_at(ref.uri)  # most of what is wrong shows here, before any training
+            # Most of what is wrong with a store shows here, before any training.
+            mlflow_stores.make_lock(ref.uri)
+            mlflow_stores.look_at(ref.uri)
         owned = identity() | dict(tags)
         how = (ref, name, owned, parent, run_id, borrowed, fresh)
         open_ = partial(RecordedRun, recorder, ref.uri, *how)
