@@ -165,7 +165,7 @@ class Sweep:
         try:
             with display.bar:
                 engine.recover()
-                if self.parent is not None and store is self.store:
+                if self.parent is not None and self.parent.resumed and store is self.store:
                     self.parent.close_children()
                 return engine.run()
         except BaseException as error:
