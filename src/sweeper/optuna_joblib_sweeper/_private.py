@@ -21,9 +21,11 @@ from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus
 from joblib._parallel_backends import LokyBackend
 from joblib.executor import get_memmapping_executor
+from joblib.externals.loky import reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from omegaconf import DictConfig
 from omegaconf.basecontainer import BaseContainer
+from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial
 
@@ -117,6 +119,13 @@ def optuna_trial(study: Study, trial: FrozenTrial) -> Trial:
     return Trial(study, trial._trial_id)
 
 
+def share_search_spaces(sampler: BaseSampler, kept: dict[str, Any]) -> None:
+    """Let samplers of one study go on with one record of the parameters that its trials have."""
+    for name in ("_search_space", "_intersection_search_space", "_group_decomposed_search_space"):
+        if hasattr(sampler, name):
+            setattr(sampler, name, kept.setdefault(name, getattr(sampler, name)))
+
+
 class OneLokyBackend(LokyBackend):  # type: ignore[misc]
     """A pool of one real process.
 
@@ -141,6 +150,12 @@ class FollowingLokyBackend(LokyBackend):  # type: ignore[misc]
         """Start the processes; called by joblib."""
         made: int = super().configure(n_jobs, parallel, **kwargs, **_followed())
         return made
+
+
+def close_workers() -> None:
+    """Let idle workers end, without waiting for them; the next pool starts others."""
+    if reusable_executor._executor is not None:
+        reusable_executor._executor.shutdown(wait=False)
 
 
 def _followed() -> dict[str, Any]:

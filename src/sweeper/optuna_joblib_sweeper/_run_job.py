@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import configure_log
+from hydra.core.utils import JobReturn, JobStatus, configure_log
 from hydra.core.utils import run_job as run_by_hydra
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -48,8 +48,10 @@ def run_job(
         folder = _job_folder(config)
         OmegaConf.copy_cache(from_config=config, to_config=task_config)
         if _is_plain(context, config):
-            return _run(config, task_config, task, folder)
-        return _run_by_hydra(context, config, task_config, task)
+            job = _run(context, config, task_config, task, folder)
+        else:
+            job = _run_by_hydra(context, config, task_config, task)
+        return _private.returned(job)
     finally:
         hydra_config.cfg = before
 
@@ -67,57 +69,63 @@ def _job_folder(config: DictConfig) -> Path:
 
 
 def _is_plain(context: HydraContext, config: DictConfig) -> bool:
-    """Whether the job has no callbacks, environment, folder or policy of its own."""
-    hydra = config.hydra
-    stays = hydra.job.chdir is False or (
-        hydra.job.chdir is None and hydra.runtime.version_base != "1.1"
-    )
-    special = hydra.callbacks or hydra.job.env_set
-    return stays and not special and getattr(context, "execution_whitelist", None) is None
+    """Whether the job has no environment, current folder or policy of its own."""
+    chdir, base = config.hydra.job.chdir, config.hydra.runtime.version_base
+    moves = chdir or (chdir is None and base == "1.1")
+    policy = getattr(context, "execution_whitelist", None)  # of Hydra 1.4
+    return not moves and not config.hydra.job.env_set and policy is None
 
 
 def _run(
-    config: DictConfig, task_config: DictConfig, task: Callable[..., Any], folder: Path
-) -> Any:
+    context: HydraContext,
+    config: DictConfig,
+    task_config: DictConfig,
+    task: Callable[..., Any],
+    folder: Path,
+) -> JobReturn:
     hydra = config.hydra
     with read_write(hydra.runtime), open_dict(hydra.runtime):
         hydra.runtime.output_dir = str(folder)
     folder.mkdir(parents=True, exist_ok=True)
     configure_log(hydra.job_logging, hydra.verbose)
     if hydra.output_subdir is not None:
-        files = folder / hydra.output_subdir
-        files.mkdir(parents=True, exist_ok=True)
-        texts = {
-            "config": _task_texts.yaml(task_config),
-            "hydra": _hydra_texts.yaml(hydra, "hydra"),
-            "overrides": OmegaConf.to_yaml(hydra.overrides.task),
-        }
-        for name, text in texts.items():
-            (files / f"{name}.yaml").write_text(text, encoding="utf-8")
+        _write_configs(config, task_config, folder / hydra.output_subdir)
+    if hydra.callbacks:
+        mask_config(config)
+    overrides, name = list(hydra.overrides.task), hydra.job.name
+    job = JobReturn(overrides, task_config, config, str(Path.cwd()), name)
+    context.callbacks.on_job_start(config=config, task_function=task)
     try:
-        return task(task_config)
-    except Exception:
+        job.return_value = task(task_config)
+        job.status = JobStatus.COMPLETED
+    except Exception as error:
+        job.return_value = error
+        job.status = JobStatus.FAILED
         _private.log_job_error()
-        raise
-    finally:
-        for handler in logging.getLogger().handlers:
-            handler.flush()
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+    context.callbacks.on_job_end(config=config, job_return=job)
+    return job
+
+
+def _write_configs(config: DictConfig, task_config: DictConfig, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {
+        "config": _task_texts.yaml(task_config),
+        "hydra": _hydra_texts.yaml(config.hydra, "hydra"),
+        "overrides": OmegaConf.to_yaml(config.hydra.overrides.task),
+    }
+    for name, text in texts.items():
+        Path(folder, f"{name}.yaml").write_text(text, encoding="utf-8")
 
 
 def _run_by_hydra(
     context: HydraContext, config: DictConfig, task_config: DictConfig, task: Callable[..., Any]
-) -> Any:
+) -> JobReturn:
     @wraps(task)
     def with_passwords(masked: DictConfig) -> Any:
         OmegaConf.copy_cache(from_config=masked, to_config=task_config)
         return task(task_config)
 
     mask_config(config)
-    job = run_by_hydra(
-        hydra_context=context,
-        task_function=with_passwords,
-        config=config,
-        job_dir_key="hydra.sweep.dir",
-        job_subdir_key="hydra.sweep.subdir",
-    )
-    return _private.returned(job)
+    return run_by_hydra(with_passwords, config, "hydra.sweep.dir", "hydra.sweep.subdir", context)

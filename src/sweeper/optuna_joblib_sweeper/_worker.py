@@ -4,6 +4,7 @@ joblib carries only a token; all that matters goes through the study's storage. 
 stored before the worker's next trial is sampled, and a worker's death loses no stored result.
 """
 
+import importlib
 import os
 import pickle
 import sys
@@ -50,6 +51,13 @@ def run_token(
         _private.load_main(main)
         _sessions[job_key] = Session(pickle.loads(pickled_job))
     return _sessions[job_key].run(number)
+
+
+def prepare(main: Mapping[str, str], pickled_job: bytes, _: object) -> None:
+    """Import what a tracked trial needs, while the driver opens the store."""
+    _private.load_main(main)
+    pickle.loads(pickled_job)
+    importlib.import_module("optuna_joblib_sweeper._mlflow")
 
 
 _sessions: dict[str, "Session"] = {}

@@ -223,7 +223,14 @@ def _batches(entries: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 
 @interrupts_wait()
 def close_run(
-    client: "MlflowClient", run_id: str, status: str, outcome: str | None, reason: str | None = None
+    client: "MlflowClient",
+    run_id: str,
+    status: str,
+    outcome: str | None,
+    reason: str | None = None,
+    *,
+    metrics: Mapping[str, float] = {},
+    tags: Mapping[str, str] = {},
 ) -> None:
     """End a run with what became of it.
 
@@ -231,10 +238,12 @@ def close_run(
         status: FINISHED, FAILED or KILLED.
         outcome: one word for the tag of that name; None leaves the tag as it is.
         reason: why it did not finish, for the tag of that name.
+        metrics: and `tags`, written with these.
     """
-    tags = {"outcome": outcome, "reason": reason}
+    said = {"outcome": outcome, "reason": reason}
+    every = {**tags, **{key: text for key, text in said.items() if text}}
     try:
-        log_batch(client, run_id, tags={key: text for key, text in tags.items() if text})
+        log_batch(client, run_id, metrics=metrics, tags=every)
     finally:
         client.set_terminated(run_id, status)
 
@@ -242,8 +251,7 @@ def close_run(
 @interrupts_wait()
 def release(client: "MlflowClient", run_id: str) -> None:
     """Say that a held run is closed."""
-    if HELD_TAG in client.get_run(run_id).data.tags:
-        client.delete_tag(run_id, HELD_TAG)
+    client.delete_tag(run_id, HELD_TAG)
 
 
 def winner_tags(run_id: str) -> dict[str, str]:
