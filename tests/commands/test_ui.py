@@ -1,5 +1,6 @@
 """The UI: refuses unsafe addresses and absent stores, and shows the content of runs."""
 
+import http.client
 import os
 import re
 import signal
@@ -119,7 +120,8 @@ def test_the_servers_are_few_and_end_with_a_killed_command(shown: tuple[Path, st
         port = probe.getsockname()[1]
     started = _served(folder, port)
     below = psutil.Process(started.pid).children(recursive=True)
-    assert len(below) == 2
+    assert len(below) == 1
+    assert not any("mlflow.db" in word for word in below[0].cmdline())  # every user sees them
     started.kill()
     started.communicate()
     wait_until(lambda: not any(identity(server.pid)["process_start"] for server in below), 60)
@@ -135,6 +137,28 @@ def test_the_address_of_a_server_is_printed(
         [*COMMAND, "ui"], cwd=tmp_path, capture_output=True, text=True, check=True
     ).stdout
     assert printed.split()[-1] == shown[1]
+
+
+EXPERIMENTS = "/api/2.0/mlflow/experiments"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("GET", f"{EXPERIMENTS}/get-by-name?experiment_name=perceptune", {}, 200),
+        ("GET", f"{EXPERIMENTS}/search?max_results=1", {"Host": "evil.example"}, 403),
+        ("POST", f"{EXPERIMENTS}/delete", {"Origin": "http://evil.example"}, 403),
+        ("GET", "/", {"Host": "evil.example"}, 403),
+    ],
+)
+def test_the_server_answers_its_own_pages_alone(
+    shown: tuple[Path, str], method: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    place = shown[1].removeprefix("http://").partition("/")[0]
+    connection = http.client.HTTPConnection(place)
+    connection.request(method, path, body=b"{}" if method == "POST" else None, headers=headers)
+    assert connection.getresponse().status == status
+    connection.close()
 
 
 @pytest.fixture

@@ -86,9 +86,10 @@ def _parse(arguments: Sequence[str]) -> Namespace:
 
 def _mlflow(options: Namespace) -> list[str]:
     _refuse_used(options.host, options.port)
-    os.environ["MLFLOW_BACKEND_STORE_URI"] = options.store  # arguments are seen by every user
-    arguments = ["--host", options.host, "--port", str(options.port), "--workers", "1"]
-    return servers.command("runs", *arguments, *(["--allowed-hosts", "*"] * options.public))
+    os.environ["MLFLOW_BACKEND_STORE_URI"] = options.store
+    if options.public:
+        os.environ["MLFLOW_SERVER_ALLOWED_HOSTS"] = "*"
+    return servers.command("runs", options.host, str(options.port))
 
 
 def _optuna(options: Namespace) -> list[str]:
@@ -158,5 +159,5 @@ def _wait(server: "subprocess.Popen[bytes]", url: str) -> None:
             raise UserError("MLflow's server did not start; run `mlflow ui` to see why")
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=5):
             return
-        time.sleep(0.2)
+        time.sleep(0.05)
     raise UserError(f"MLflow's server did not answer within {_START_SECONDS} s")

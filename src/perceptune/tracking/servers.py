@@ -1,7 +1,9 @@
 """Servers of `perceptune ui`, each a process that ends with the one that started it.
 
-    python -m perceptune.tracking.servers runs ARGUMENT …            of `mlflow ui`
+    python -m perceptune.tracking.servers runs HOST PORT             MLflow's UI
     python -m perceptune.tracking.servers studies HOST PORT JOURNAL  optuna-dashboard
+
+The URI of the store of runs is in MLFLOW_BACKEND_STORE_URI: every user sees the arguments.
 
 Refuses to know who looks at them.
 """
@@ -14,9 +16,11 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+from optuna_joblib_sweeper.mlflow_runs import without_collection
 from optuna_joblib_sweeper.processes import end_with
 
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+_SECONDS = 2  # for answers that are under way when a server is stopped
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -69,18 +73,39 @@ class _Silent(WSGIRequestHandler):
         """Log nothing."""
 
 
-def main(parent: str, kind: str, *arguments: str) -> None:
+def serve_runs(uri: str, host: str, port: int) -> None:
+    """Serve MLflow's UI for a store until the process ends.
+
+    As `mlflow ui` does, which prepares the store in a process of its own and then starts another to
+    serve it; either imports MLflow. The names are those by which the first tells the second.
+    """
+    root = os.environ.get("MLFLOW_DEFAULT_ARTIFACT_ROOT", "mlflow-artifacts:/")
+    files = os.environ.get("MLFLOW_ARTIFACTS_DESTINATION", "./mlartifacts")
+    os.environ |= {
+        "_MLFLOW_SERVER_FILE_STORE": uri,
+        "_MLFLOW_SERVER_REGISTRY_STORE": uri,
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": root,
+        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": files,
+        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+    }
+    with without_collection():
+        import uvicorn
+        from mlflow.server.fastapi_app import app
+        from mlflow.server.handlers import initialize_backend_stores
+
+        initialize_backend_stores(uri, uri, root)
+    uvicorn.run(app, host=host, port=port, log_config=None, timeout_graceful_shutdown=_SECONDS)
+
+
+def main(parent: str, kind: str, host: str, port: str, *journal: str) -> None:
     """Run a server until it or the process `parent` ends."""
     end_with(int(parent))
     if kind == "runs":
-        from mlflow.cli import cli
-
-        cli(["ui", *arguments])
+        serve_runs(os.environ["MLFLOW_BACKEND_STORE_URI"], host, int(port))
     else:
         from optuna_dashboard import wsgi  # type: ignore[import-not-found]
 
-        host, port, journal = arguments
-        serve(wsgi(journal), host, int(port))
+        serve(wsgi(*journal), host, int(port))
 
 
 if __name__ == "__main__":

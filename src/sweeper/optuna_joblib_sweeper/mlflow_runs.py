@@ -58,7 +58,7 @@ def client_of(uri: str) -> "MlflowClient":
     import_client()
     from mlflow import MlflowClient
 
-    with _no_collection():
+    with without_collection():
         local = sqlite_file(uri)
         if local and not (local.exists() and local.stat().st_size):
             _make(local)
@@ -76,19 +76,19 @@ def import_client() -> None:
     # Each line of the making of a store, and tracebacks of what is raised as well.
     for name, level in (("alembic", logging.WARNING), ("mlflow.store", logging.CRITICAL)):
         logging.getLogger(name).setLevel(level)
-    with _no_collection():
+    with without_collection():
         import mlflow  # noqa: F401
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
-    """Collect no garbage meanwhile: an import makes none, and to look takes a fifth of its time."""
-    collected = gc.isenabled()
+def without_collection() -> Iterator[None]:
+    """Python's garbage collector at rest: a fifth of the time of MLflow's import, for nothing."""
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if collected:
+        if was_enabled:
             gc.enable()
 
 
