@@ -74,6 +74,7 @@ def _without_traceback(command: str, arguments: list[str]) -> int:
     from perceptune.tracking.recorder import standby
 
     recorded = command in _RECORDED and not any(map(_UNRECORDED.fullmatch, arguments))
+    recorded = recorded and "mlflow" not in sys.modules  # as where Python calls this command
     # Containers and batch systems send it to stop a run: close the run as for an interrupt.
     signal.signal(signal.SIGTERM, _terminate)
     wants_all = os.environ.get("HYDRA_FULL_ERROR") == "1"
