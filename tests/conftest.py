@@ -3,11 +3,14 @@
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from support import COMMAND, Perceptune
+from stores import copy_new_stores
+from support import Perceptune
+from warm import WarmProcess
 
 LEFT_OUT = ("slow", "browser", "cluster", "peers")
 
@@ -51,6 +54,19 @@ def _leaves_out(config: pytest.Config) -> bool:
     return not (config.getoption("--all") or config.getoption("-m"))
 
 
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of which new stores are copies, one for all processes that run tests."""
+    base = tmp_path_factory.getbasetemp()
+    parallel = "PYTEST_XDIST_WORKER" in os.environ
+    return (base.parent if parallel else base) / "new.db"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _copied_stores(template: Path) -> None:
+    copy_new_stores(template)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Nothing is read from or left in the user's cache; stores are where a test runs."""
@@ -58,15 +74,20 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
-@pytest.fixture
-def perceptune(tmp_path: Path) -> Perceptune:
-    """The real command, in an empty folder."""
+@pytest.fixture(scope="session")
+def warm(template: Path) -> Iterator[WarmProcess]:
+    """The process from which commands are forked."""
+    process = WarmProcess(template)
+    yield process
+    process.stop()
 
-    def run(*arguments: str, **options: object) -> "subprocess.CompletedProcess[str]":
-        command = [*COMMAND, *arguments]
-        return subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
-        )
+
+@pytest.fixture
+def perceptune(tmp_path: Path, warm: WarmProcess) -> Perceptune:
+    """The command, in an empty folder."""
+
+    def run(*arguments: str, folder: Path = tmp_path) -> "subprocess.CompletedProcess[str]":
+        return warm.run(arguments, folder)
 
     return run
 

@@ -10,15 +10,16 @@ import pytest
 
 from optuna_joblib_sweeper import load_study
 from optuna_joblib_sweeper.testing import wait_until
-from support import COMMAND, runs_in
+from support import COMMAND, Perceptune, runs_in
+from warm import WarmProcess
 
 STUDY = ("hydra.sweeper.mlflow.plots=false", "hydra.sweeper.backend=sequential")
 QUICK = ("train.epochs=2", "tracking.figures=none")
 
 
-def _run(folder: Path, *words: str) -> None:
-    """The real command, which must succeed."""
-    ended = subprocess.run([*COMMAND, *words], cwd=folder, capture_output=True, text=True)
+def _run(perceptune: Perceptune, folder: Path, *words: str) -> None:
+    """The command, which must succeed."""
+    ended = perceptune(*words, folder=folder)
     assert ended.returncode == 0, ended.stderr
 
 
@@ -45,12 +46,13 @@ def _snapshot(folder: Path) -> dict[Path, int]:
 
 @pytest.mark.slow
 def test_relative_locations_mean_the_same_in_jobs_that_change_their_folder(
+    perceptune: Perceptune,
     tmp_path: Path,
 ) -> None:
     _write_table(tmp_path / "small.csv")
     words = ["data=csv", "data.path=small.csv", "hydra.job.chdir=true", *QUICK]
-    _run(tmp_path, "train", "-m", "seed=0,1", "hydra.launcher.n_jobs=2", *words)
-    _run(tmp_path, "train", *words)
+    _run(perceptune, tmp_path, "train", "-m", "seed=0,1", "hydra.launcher.n_jobs=2", *words)
+    _run(perceptune, tmp_path, "train", *words)
     assert list(tmp_path.rglob("*.db")) == [tmp_path / "mlruns" / "mlflow.db"]
     parent, *children, alone = runs_in(tmp_path)
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
@@ -59,11 +61,13 @@ def test_relative_locations_mean_the_same_in_jobs_that_change_their_folder(
 
 
 @pytest.mark.slow
-def test_a_study_in_changed_folders_has_one_store_and_one_journal(tmp_path: Path) -> None:
+def test_a_study_in_changed_folders_has_one_store_and_one_journal(
+    perceptune: Perceptune, tmp_path: Path
+) -> None:
     _write_table(tmp_path / "small.csv")
     words = ["data=csv", "data.path=small.csv", "hydra.job.chdir=true", *QUICK]
     study = ["sweeps=digits", "hydra.sweeper.n_trials=2", "hydra.sweeper.storage=kept/studies.log"]
-    _run(tmp_path, "train", "-m", *study, *STUDY, *words)
+    _run(perceptune, tmp_path, "train", "-m", *study, *STUDY, *words)
     assert list(tmp_path.rglob("*.db")) == [tmp_path / "mlruns" / "mlflow.db"]
     result = load_study(str(tmp_path / "kept" / "studies.log"), "digits")
     assert [trial.state for trial in result.trials] == ["complete"] * 2
@@ -71,38 +75,39 @@ def test_a_study_in_changed_folders_has_one_store_and_one_journal(tmp_path: Path
 
 
 def test_a_relative_uri_in_the_environment_names_a_store_from_here(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    perceptune: Perceptune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///below/mlflow.db")
-    _run(tmp_path, "train", *QUICK)
+    _run(perceptune, tmp_path, "train", *QUICK)
     [store] = tmp_path.rglob("*.db")
     assert store == tmp_path / "below" / "mlflow.db"
     assert len(list((store.parent / "artifacts").glob("*/artifacts/weights/best.npz"))) == 1
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(tmp_path_factory: pytest.TempPathFactory, warm: WarmProcess) -> Path:
     """A folder with a run whose model is registered, and a study."""
     folder = tmp_path_factory.mktemp("travels") / "project"
     folder.mkdir()
-    _run(folder, "train", "register=digits", *QUICK)
-    _run(folder, "train", "-m", "sweeps=digits", "hydra.sweeper.n_trials=2", *STUDY, *QUICK)
+    study = ("-m", "sweeps=digits", "hydra.sweeper.n_trials=2", *STUDY)
+    for words in (("register=digits",), study):
+        warm.run(["train", *words, *QUICK], folder).check_returncode()
     return folder
 
 
 @pytest.mark.slow
 def test_a_copy_of_a_project_uses_its_own_artifacts_and_leaves_the_original_alone(
-    project: Path, tmp_path: Path
+    perceptune: Perceptune, project: Path, tmp_path: Path
 ) -> None:
     there = tmp_path / "copy"
     shutil.copytree(project, there)
     before = _snapshot(project)
-    _run(there, "evaluate", runs_in(there)[0].info.run_id)
-    _run(there, "evaluate", "models:/digits/1")
-    _run(there, "report", "digits")
-    _run(there, "train", *QUICK)
+    _run(perceptune, there, "evaluate", runs_in(there)[0].info.run_id)
+    _run(perceptune, there, "evaluate", "models:/digits/1")
+    _run(perceptune, there, "report", "digits")
+    _run(perceptune, there, "train", *QUICK)
     more = ["sweeps=digits", "hydra.sweeper.n_trials=3", *STUDY]
-    _run(there, "train", "-m", *more, *QUICK)
+    _run(perceptune, there, "train", "-m", *more, *QUICK)
 
     assert _snapshot(project) == before
     artifacts = (there / "mlruns" / "artifacts").as_uri()
@@ -112,11 +117,13 @@ def test_a_copy_of_a_project_uses_its_own_artifacts_and_leaves_the_original_alon
     assert all(folder.is_relative_to(there) and folder.is_dir() for folder in folders)
 
 
-def test_a_project_that_is_moved_keeps_its_artifacts(project: Path, tmp_path: Path) -> None:
+def test_a_project_that_is_moved_keeps_its_artifacts(
+    perceptune: Perceptune, project: Path, tmp_path: Path
+) -> None:
     there = project.rename(tmp_path / "moved")
     try:
-        _run(there, "evaluate", runs_in(there)[0].info.run_id)
-        _run(there, "predict", "models:/digits/1", _picture(tmp_path))
+        _run(perceptune, there, "evaluate", runs_in(there)[0].info.run_id)
+        _run(perceptune, there, "predict", "models:/digits/1", _picture(tmp_path))
         assert not project.exists()
     finally:
         there.rename(project)

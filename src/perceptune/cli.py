@@ -4,8 +4,10 @@ Imports nothing slow before it knows the command, so that `perceptune --help` an
 """
 
 import os
+import re
 import signal
 import sys
+from contextlib import AbstractContextManager
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -41,6 +43,8 @@ In bash, `eval "$(perceptune --shell-completion)"` makes Tab complete all of the
 
 # Each is a module of `commands`, whose `main` takes the arguments.
 COMMANDS = ("train", "evaluate", "predict", "compare", "report", "ui", "info")
+_RECORDED = ("train", "evaluate")  # one run, unless a word says otherwise
+_UNRECORDED = re.compile(r"-m|--multirun|-h|--help|-c|--cfg|tracking\.enabled=false|repeats=.*")
 
 
 def main() -> None:
@@ -67,14 +71,16 @@ def main() -> None:
 
 def _without_traceback(command: str, arguments: list[str]) -> int:
     """Run a command; a user's mistake ends in a message, a bug in a traceback."""
-    from optuna_joblib_sweeper.leftovers import own_temporaries
+    from perceptune.tracking.recorder import standby
 
+    recorded = command in _RECORDED and not any(map(_UNRECORDED.fullmatch, arguments))
+    recorded = recorded and "mlflow" not in sys.modules  # as where Python calls this command
     # Containers and batch systems send it to stop a run: close the run as for an interrupt.
     signal.signal(signal.SIGTERM, _terminate)
     wants_all = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises errors instead of printing them
     try:
-        with own_temporaries("perceptune"):
+        with standby(needed=recorded), _temporaries():
             import_module(f"perceptune.commands.{command}").main(arguments)
         refuse_lost_output()
     except KeyboardInterrupt:
@@ -87,6 +93,12 @@ def _without_traceback(command: str, arguments: list[str]) -> int:
         if not wants_all:
             del os.environ["HYDRA_FULL_ERROR"]
     return 0
+
+
+def _temporaries() -> AbstractContextManager[None]:
+    from optuna_joblib_sweeper.leftovers import own_temporaries
+
+    return own_temporaries("perceptune")
 
 
 def _explain(error: Exception) -> None:

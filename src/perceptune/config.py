@@ -250,9 +250,10 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _plain(composed: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
-    config = composed if isinstance(composed, DictConfig) else OmegaConf.create(dict(composed))
+    if not isinstance(composed, DictConfig):
+        return copy.deepcopy(dict(composed))  # was plain before, and has no interpolations
     try:
-        plain: Any = OmegaConf.to_container(config, resolve=True)
+        plain: Any = OmegaConf.to_container(composed, resolve=True)
     except OmegaConfBaseException as error:
         message = str(error.msg or error).splitlines()[0]
         raise UserError(f"{error.full_key}: {message}" if error.full_key else message) from error

@@ -83,16 +83,16 @@ def _evaluate(result: SweepResult, trial: TrialResult, scratch: Path, several: b
         print(f"{_READ_ONCE} {trial.number}: accuracy {scores['test/accuracy']:.4f}")
     if result.run_id is None or result.tracking_uri is None:
         return
-    run = write_to(result.tracking_uri, result.run_id)
-    prefix, suffix = (f"trial_{trial.number}/", f"_{trial.number}") if several else ("", "")
-    run.log_metrics({f"{prefix}{name}": value for name, value in scores.items()})
-    if config.tracking.figures != "none":
-        log_predictions(run, predictions, suffix)
-        log_first_layer(run, saved.network, saved.theta, data.shape, suffix)
-    if not several:
-        run.log_model(weights, example(parts), _registration(config, saved, data))
-        if run.registered:
-            print(f"The winner is {run.registered}")
+    with write_to(result.tracking_uri, result.run_id) as run:
+        prefix, suffix = (f"trial_{trial.number}/", f"_{trial.number}") if several else ("", "")
+        run.log_metrics({f"{prefix}{name}": value for name, value in scores.items()})
+        if config.tracking.figures != "none":
+            log_predictions(run, predictions, suffix)
+            log_first_layer(run, saved.network, saved.theta, data.shape, suffix)
+        if not several:
+            run.log_model(weights, example(parts), _registration(config, saved, data))
+            if run.registered:
+                print(f"The winner is {run.registered}")
 
 
 def _evaluate_seeds(

@@ -167,11 +167,14 @@ def console() -> "Console":
     return Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False)
 
 
-def summary(result: "Result") -> str:
-    """The summary that is printed after a training."""
-    from optuna_joblib_sweeper.secrets import masked
+def say(what: str) -> None:
+    """Print, beside the results, what is being done from now on."""
+    print(f"{what} …", file=sys.stderr, flush=True)
 
-    metrics, run = result.metrics, result.run
+
+def scores(result: "Result") -> str:
+    """What is printed once a network is trained: its scores."""
+    metrics = result.metrics
     best = f"{result.best_epoch} of {result.epochs}"
     if result.outcome == "stopped_early":
         best += " (stopped early)"
@@ -181,12 +184,22 @@ def summary(result: "Result") -> str:
             accuracy, loss = metrics[f"{part}/accuracy"], metrics[f"{part}/loss"]
             rows.append((label, f"accuracy {accuracy:.4f}, loss {loss:.4f}"))
     rows.append(("fitted in", f"{metrics['fit_seconds']:.1f} s"))
+    return _in_rows(rows)
+
+
+def places(result: "Result") -> str:
+    """What is printed once a training is recorded: where."""
+    from optuna_joblib_sweeper.secrets import masked
+
+    run = result.run
     if run.id is None:
-        rows.append(("files", run.store))
-    else:
-        rows += [("run", f"{run.id}  {result.name}"), ("store", masked(run.store))]
-        rows += [("model", run.registered)] if run.registered else []
-        rows.append(("look at it", "perceptune ui"))
+        return _in_rows([("files", run.store)])
+    rows = [("run", f"{run.id}  {result.name}"), ("store", masked(run.store))]
+    rows += [("model", run.registered)] if run.registered else []
+    return _in_rows([*rows, ("look at it", "perceptune ui")])
+
+
+def _in_rows(rows: Sequence[tuple[str, str]]) -> str:
     return "\n".join(f"{label:>12}  {value}" for label, value in rows)
 
 

@@ -143,7 +143,7 @@ def test_a_trial_of_perceptune_with_all_its_tracking(tmp_path: Path, show: Show)
     command = "train -m sweeps=digits hydra.sweeper.n_trials=60 train.epochs=1"
     command += " hydra.sweeper.mlflow.plots=false"
     subprocess.run(
-        [sys.executable, "-m", "perceptune", *command.split()],
+        [sys.executable, "-m", "perceptune.cli", *command.split()],
         cwd=tmp_path,
         check=True,
         capture_output=True,

@@ -4,7 +4,6 @@ import re
 import shlex
 import shutil
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from optuna.storages.journal import JournalFileBackend
 from figures.pixels import is_drawn
 from optuna_joblib_sweeper import load_study
 from perceptune import cli
-from support import COMMAND, Perceptune, runs_in, store_of
+from support import Perceptune, runs_in, store_of
+from warm import WarmProcess
 
 # In one process: how studies run on several is tested elsewhere, and each would import MLflow.
 STUDY = """
@@ -30,11 +30,11 @@ MULTIRUN = "train -m seed=0,1 train.epochs=2 tracking.figures=none hydra.launche
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, warm: WarmProcess) -> Path:
     """A folder where a study and a small multirun have run."""
     place = tmp_path_factory.mktemp("reported")
     for command in (STUDY, MULTIRUN):
-        subprocess.run([*COMMAND, *command.split()], cwd=place, check=True, capture_output=True)
+        warm.run(command.split(), place).check_returncode()
     return place
 
 

@@ -17,7 +17,8 @@ import pytest
 from optuna_joblib_sweeper.processes import identity
 from optuna_joblib_sweeper.testing import wait_until
 from perceptune import cli
-from support import COMMAND, run, runs_in
+from support import COMMAND, Perceptune, run, runs_in
+from warm import WarmProcess
 
 CHROMIUM = Path("/usr/bin/chromium")
 QUIET = [
@@ -74,14 +75,16 @@ def test_a_port_in_use_is_one_line(
 
 
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+def shown(
+    tmp_path_factory: pytest.TempPathFactory, warm: WarmProcess
+) -> Iterator[tuple[Path, str]]:
     """A folder with two runs and a study, and the address that the real command prints for it."""
     folder = tmp_path_factory.mktemp("shown")
     run(folder, "train.epochs=12")
     run(folder, "train.epochs=12", "optimizer=sgd", "model.activation=tanh", "model.hidden=[32]")
     study = "train -m sweeps=digits hydra.sweeper.n_trials=3 train.epochs=3"
     plots = "hydra.sweeper.mlflow.plots=false"
-    subprocess.run([*COMMAND, *study.split(), plots], cwd=folder, check=True, capture_output=True)
+    warm.run([*study.split(), plots], folder).check_returncode()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -129,13 +132,11 @@ def test_the_servers_are_few_and_end_with_a_killed_command(shown: tuple[Path, st
 
 
 def test_the_address_of_a_server_is_printed(
-    shown: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shown: tuple[Path, str], perceptune: Perceptune, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = shown[1].partition("/#")[0]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
-    printed = subprocess.run(
-        [*COMMAND, "ui"], cwd=tmp_path, capture_output=True, text=True, check=True
-    ).stdout
+    printed = perceptune("ui").stdout
     assert printed.split()[-1] == shown[1]
 
 

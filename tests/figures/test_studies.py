@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from figures.pixels import is_drawn
+from figures.pixels import is_whole
 from perceptune.figures import studies
 
 
@@ -15,11 +15,13 @@ def test_races_and_scores_are_drawn_of_any_number_of_values(
     tmp_path: Path, count: int, maximize: bool
 ) -> None:
     values = np.random.default_rng(0).random(count)
-    courses = {"one": (np.arange(count), values)}
+    courses = {"one, with a name as long as a sentence": (np.arange(count), values)}
     studies.race(tmp_path / "race.png", courses, maximize=maximize, label="value")
-    studies.scores(tmp_path / "scores.png", ["ann"], [values], "accuracy")
-    assert is_drawn(tmp_path / "race.png")
-    assert is_drawn(tmp_path / "scores.png")
+    studies.scores(
+        tmp_path / "scores.png", ["a name as long as a sentence $"], [values], "accuracy"
+    )
+    assert is_whole(tmp_path / "race.png")
+    assert is_whole(tmp_path / "scores.png")
 
 
 @pytest.mark.parametrize("sign", [1, -1])

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from figures.pixels import is_drawn
+from figures.pixels import is_whole
 from perceptune import figures
 
 
@@ -17,7 +17,7 @@ def test_curves_are_drawn_with_and_without_validation(tmp_path: Path, validated:
         for n in range(1, 9)
     ]
     figures.curves(tmp_path / "curves.png", history, best=7)
-    assert is_drawn(tmp_path / "curves.png")
+    assert is_whole(tmp_path / "curves.png")
 
 
 @pytest.mark.parametrize("validated", [True, False])
@@ -33,11 +33,12 @@ def test_the_curves_of_seeds_are_drawn_even_if_one_stopped_early(
         for seed in range(1, 4)
     ]
     figures.seeds(tmp_path / "seeds.png", histories)
-    assert is_drawn(tmp_path / "seeds.png")
+    assert is_whole(tmp_path / "seeds.png")
 
 
-def test_histograms_are_drawn_of_dead_units_as_well(tmp_path: Path) -> None:
+@pytest.mark.parametrize("layers", [1, 4])
+def test_histograms_are_drawn_of_dead_units_as_well(tmp_path: Path, layers: int) -> None:
     alive = np.random.default_rng(0).normal(size=(50, 4))
     dead = np.zeros((50, 4))
-    figures.activations(tmp_path / "activations.png", [alive, dead], [dead, dead])
-    assert is_drawn(tmp_path / "activations.png")
+    figures.activations(tmp_path / "activations.png", [alive, dead] * layers, [dead] * 2 * layers)
+    assert is_whole(tmp_path / "activations.png")

@@ -9,7 +9,7 @@ from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
-from optuna_joblib_sweeper._compose import Composer
+from optuna_joblib_sweeper._compose import Composer, task_part
 
 
 @pytest.fixture
@@ -38,15 +38,19 @@ def composer(sweep: Sweeps) -> Composer:
 def test_a_config_composed_again_is_what_hydra_composes(
     composer: Composer, overrides: list[str]
 ) -> None:
+    composed = composer.compose(overrides)
     for _ in range(2):
-        again = composer.compose_again(overrides)
-        assert OmegaConf.to_container(again) == OmegaConf.to_container(composer.compose(overrides))
+        again, task = composer.compose_again(overrides)
+        assert OmegaConf.to_container(again) == OmegaConf.to_container(composed)
+        assert OmegaConf.to_container(task) == OmegaConf.to_container(task_part(composed))
         assert OmegaConf.is_struct(again)
+        assert OmegaConf.is_struct(task)
 
 
 def test_trials_do_not_leak_into_each_other(composer: Composer) -> None:
-    composer.compose_again(["deep.a.b=7"])
-    assert composer.compose_again(["x=1"]).deep.a.b == 1
+    for config in composer.compose_again(["deep.a.b=7"]):
+        config.deep.a.b = 8
+    assert [config.deep.a.b for config in composer.compose_again(["x=1"])] == [1, 1]
 
 
 def test_what_hydra_refuses_is_refused_in_its_words(composer: Composer) -> None:

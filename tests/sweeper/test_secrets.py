@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from optuna_joblib_sweeper import load_study
 from optuna_joblib_sweeper.errors import SweepError, reason_of
-from optuna_joblib_sweeper.secrets import is_masked, mask_config, masked, unmask_config
+from optuna_joblib_sweeper.secrets import is_masked, mask_config, masked
 
 
 @pytest.mark.parametrize(
@@ -51,18 +51,15 @@ def test_messages_are_masked() -> None:
     assert "s3cret" not in reason_of(ValueError("no postgresql://me:s3cret@host/x"))
 
 
-def test_a_config_is_masked_in_place_and_back_again() -> None:
+def test_a_config_is_masked_in_place() -> None:
     uri = "postgresql://me:s3cret@host/x"
     config = OmegaConf.create(
         {"a": {"uri": uri, "b": "${a.uri}"}, "list": [1, f"x={uri}"], 3: None}
     )
     OmegaConf.set_readonly(config.a, True)
-    before = OmegaConf.to_yaml(config)
-    hidden = mask_config(config)
+    mask_config(config)
     assert "s3cret" not in OmegaConf.to_yaml(config)
     assert config.a.b == masked(uri)
-    unmask_config(config, hidden)
-    assert OmegaConf.to_yaml(config) == before
     assert OmegaConf.is_readonly(config.a)
 
 

@@ -16,7 +16,7 @@ import pytest
 from optuna_joblib_sweeper.testing import wait_until
 from perceptune.nn.checkpoint import load_network
 from perceptune.tracking.reading import all_runs, history
-from support import COMMAND
+from support import COMMAND, Perceptune
 
 
 @contextmanager
@@ -110,7 +110,7 @@ def _epochs(uri: str) -> int:
 
 @pytest.mark.parametrize("typed", [True, False])
 def test_a_password_is_neither_printed_nor_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: bool
+    perceptune: Perceptune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: bool
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     uri = f"sqlite:///{tmp_path}/mlflow.db?password=hush"
@@ -119,9 +119,8 @@ def test_a_password_is_neither_printed_nor_kept(
         words.append(f"tracking.uri={uri}")
     else:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    ended = subprocess.run(
-        [*COMMAND, *words], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    ended = perceptune(*words)
+    ended.check_returncode()
     assert "password=***" in ended.stdout
     assert "hush" not in ended.stdout + ended.stderr
     files = [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -142,7 +142,8 @@ def test_a_borrowed_run_is_left_open_with_its_outcome(ref: ExperimentRef) -> Non
         assert record.tags["outcome"] == "diverged"
         assert record.tags["reason"] == "DivergedError: inf"
         assert record.tags["b"] == "1"
-        write_to(ref.uri, lent.id).log_metrics({"test/loss": 0.5})
+        with write_to(ref.uri, lent.id) as run:
+            run.log_metrics({"test/loss": 0.5})
         assert _found(ref, lent.id).metrics == {"test/loss": 0.5}
 
 
@@ -154,6 +155,7 @@ def test_runs_of_killed_processes_are_closed_at_the_next_start(
     owner = identity(process.pid)
     with open_run(ref, name="first", tags={}) as first:
         first.log_tags(owner)
+        first.flush()
         if not alive:
             process.kill()
             process.communicate()
@@ -172,6 +174,7 @@ def test_a_run_that_is_held_is_left_to_who_knows_its_end(ref: ExperimentRef) -> 
     process.wait()
     with open_run(ref, name="trial", tags={}) as trial:
         trial.log_tags(owner | mlflow_runs.HELD)
+        trial.flush()
         with open_run(ref, name="training", tags={}):
             assert _found(ref, trial.id).status == "RUNNING"
         mlflow_runs.release(trial.client, trial.id)
@@ -227,6 +230,7 @@ def test_a_failed_parent_closes_the_children_that_ended_with_it(ref: ExperimentR
         children = [open_run(ref, name="child", tags={}, parent=parent.id) for _ in range(2)]
         killed, alive = (child.__enter__() for child in children)
         killed.log_tags(owner)
+        killed.flush()
         raise KeyboardInterrupt
     assert _found(ref, killed.id).status == "FAILED"
     assert _found(ref, alive.id).status == "RUNNING"

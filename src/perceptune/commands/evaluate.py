@@ -22,6 +22,7 @@ from perceptune.nn.checkpoint import SavedNetwork
 from perceptune.runs.results import Predictions, log_predictions
 from perceptune.terminal import Parser, print_table
 from perceptune.tracking.lifecycle import open_run
+from perceptune.tracking.recorder import take
 from perceptune.tracking.store import ExperimentRef
 
 _USAGE = "perceptune evaluate MODEL [MODEL ...] [OVERRIDE ...]"
@@ -172,12 +173,12 @@ def _record(
     ref = ExperimentRef(config.tracking.uri, config.tracking.experiment)
     short = ", ".join(name[:12] if name.isalnum() else name for name in names)
     name = f"evaluate {short} on {config.data.name}"[:200]
-    with open_run(ref, name=name, tags={"kind": "evaluation"}) as run:
+    with open_run(ref, name=name, tags={"kind": "evaluation"}, recorder=take()) as run:
         run.log_params({"models": ", ".join(names), "data.name": config.data.name})
         run.log_metrics(metrics)
         if config.tracking.figures != "none":
             log_predictions(run, predictions)
-    print(f"         run  {run.id}  {name}")
+    print(f"         run  {run.identified()}  {name}")
 
 
 def _print(predictions: Predictions, metrics: dict[str, float]) -> None:

@@ -23,6 +23,7 @@ from perceptune import app, terminal
 from perceptune.config import Config, Tracking, parse
 from perceptune.errors import UserError, fail
 from perceptune.overrides.options import parse_options
+from perceptune.tracking import recorder
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -107,9 +108,9 @@ def _job(composed: "DictConfig") -> Any:
         if config.repeats > 1 and not trial:
             n_jobs = settings.launcher.get("n_jobs", 1) if alone else None
             return _train_seeds(config, overrides, folder, tags, n_jobs)
-        result = _train(config, overrides, folder, trial=trial, tags=tags, quiet=not alone)
+        result = _train(config, overrides, folder, trial=trial, tags=tags, alone=alone)
     if alone:
-        print(terminal.summary(result))
+        print(terminal.places(result))
     elif not trial:
         name = " ".join(overrides) or "defaults"
         print(terminal.job_line(name, result.metrics, result.run.id), flush=True)
@@ -134,11 +135,12 @@ def _train(
     *,
     tags: Mapping[str, str],
     trial: CurrentTrial | None = None,
-    quiet: bool = True,
+    alone: bool = False,
 ) -> "Result":
     from perceptune.runs.run import train
 
-    return train(config, overrides, folder, trial=trial, tags=tags, quiet=quiet)
+    ready = recorder.take() if alone else None
+    return train(config, overrides, folder, trial=trial, tags=tags, recorder=ready, quiet=not alone)
 
 
 def _train_seeds(

@@ -1,6 +1,7 @@
 """Figures from plain arrays: one style, colours for any colour vision.
 
-Knows neither runs nor networks. Uses matplotlib's figures directly: no global state, no window.
+Knows neither runs nor networks. Charts are matplotlib's figures, without global state or window;
+what is made of images and cells is drawn by Pillow, pixel by pixel.
 """
 
 from perceptune.figures.comparison import comparison

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 
-from perceptune.figures.style import drawn
+from perceptune.figures.style import drawn, log_scale
 
 # Okabe & Ito 2008, and dashes as well, since curves of equal trainings overlap.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#666666")
@@ -27,7 +27,7 @@ def comparison(
 
     validated = all("val/accuracy" in record for each in histories.values() for record in each)
     learnt = "val/accuracy" if validated else "train/loss"
-    with drawn(path, width=10, height=3.8) as figure:
+    with drawn(path, width=10, height=3.8, margins=(0.75, 0.55, 0.2, 0.35)) as figure:
         by_epoch, by_time = figure.subplots(1, 2)
         for index, (name, history) in enumerate(histories.items()):
             look = {
@@ -41,7 +41,8 @@ def comparison(
             losses = [record["train/loss"] for record in history]
             by_epoch.plot([record["epoch"] for record in history], losses, **look)
             by_time.plot(ends, [record[learnt] for record in history], **look)
-        by_epoch.set(xlabel="epoch", title="training loss", yscale="log")
+        by_epoch.set(xlabel="epoch", title="training loss")
+        log_scale(by_epoch)
         by_epoch.xaxis.set_major_locator(MaxNLocator(integer=True))
         title = "validation accuracy" if validated else "training loss"
         by_time.set(xlabel="seconds, imports and compiling included", title=title)

@@ -1,4 +1,4 @@
-"""Figures made of samples or weights: a grid of small images, each with its caption."""
+"""Figures made of samples or weights: a wall of small images, each with its caption."""
 
 import math
 from collections.abc import Sequence
@@ -6,8 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from perceptune.figures.style import BLUE, GREY, ORANGE, drawn
+from perceptune.figures import pixels
+from perceptune.figures.style import BLUE, GREY, ORANGE
 from perceptune.nn.layout import Array
+
+_GAP = 14  # pixels between neighbours
+_MARGIN = 12
+_LINE = 17  # pixels of a line of caption
 
 
 def gallery(
@@ -24,7 +29,8 @@ def gallery(
         columns: samples per row.
     """
     colours = [BLUE if hit else ORANGE for hit in right]
-    _grid(path, images, captions, colours, title=title, columns=columns, signed=False)
+    shades = [pixels.grey(image) for image in images]
+    _wall(path, shades, captions, colours, title=title, columns=columns)
 
 
 def tiles(path: Path, weights: Array, captions: Sequence[str], *, title: str) -> None:
@@ -36,47 +42,43 @@ def tiles(path: Path, weights: Array, captions: Sequence[str], *, title: str) ->
         captions: one per unit.
         title: of the figure.
     """
-    columns = 8 if len(weights) > 10 else 5
+    # One scale for all weights, without outliers.
+    limit = float(np.percentile(np.abs(weights), 99.5)) if weights.size else 0.0
     colours = [GREY] * len(weights)
-    _grid(path, weights, captions, colours, title=title, columns=columns, signed=True)
+    columns = 8 if len(weights) > 10 else 5
+    shades = list(pixels.signed(weights, limit or 1.0))
+    _wall(path, shades, captions, colours, title=title, columns=columns)
 
 
-def _grid(
+def _wall(
     path: Path,
-    images: Array,
+    images: Sequence[Array],
     captions: Sequence[str],
     colours: Sequence[str],
     *,
     title: str,
     columns: int,
-    signed: bool,
 ) -> None:
-    """Draw all images in one pair of axes: thirty times faster than axes for each."""
-    rows = max(1, math.ceil(len(images) / columns))
+    """Draw images of bytes, all of one size, row by row, each above its caption."""
+    columns = max(1, min(columns, len(images)))
+    cells = [pixels.fitted(image) for image in images]
+    width, height = cells[0].size if cells else (pixels.SIDE, pixels.SIDE)
     lines = max((caption.count("\n") + 1 for caption in captions), default=1)
-    cell = 1.0 + 0.16 * lines + 0.04
-    # One scale for all weights, without outliers.
-    limit = float(np.percentile(np.abs(images), 99.5)) or 1.0 if signed and images.size else 1.0
-    with drawn(path, width=1.15 * columns + 0.2, height=1.15 * cell * rows + 0.4) as figure:
-        axes = figure.add_subplot()
-        axes.set_axis_off()
-        axes.set_title(title)
-        for index, image in enumerate(images):
-            row, column = divmod(index, columns)
-            left, top = column * 1.1, row * cell * 1.04
-            axes.imshow(
-                image,
-                extent=(left, left + 1, top + 1, top),
-                cmap="PuOr_r" if signed else "gray",
-                vmin=-limit if signed else 0,
-                vmax=limit if signed else max(float(image.max()), 1e-9),
-            )
-            middle, under = left + 0.5, top + 1.03
-            axes.text(
-                middle, under, captions[index], color=colours[index], size=9, ha="center", va="top"
-            )
-        if not len(images):
-            axes.text(0.5 * columns, 0.5, "none", color=GREY, ha="center")
-        axes.set_xlim(0, columns * 1.1)
-        axes.set_ylim(rows * cell * 1.04, 0)
-        axes.set_aspect("equal")
+    across = max(width, math.ceil(pixels.widest(captions, 9))) + _GAP
+    down = height + lines * _LINE + _GAP
+    rows = max(1, math.ceil(len(cells) / columns))
+    top = 36  # below the title
+    wall = columns * across - _GAP
+    total = max(wall, pixels.widest([title], 12)) + 2 * _MARGIN
+    figure, draw = pixels.blank(total, top + rows * down)
+    draw.text((total / 2, 8), title, "black", pixels.font(12), anchor="ma")
+    first = (total - wall) / 2 + (across - _GAP) / 2  # the middle of the first column
+    for index, (cell, caption, colour) in enumerate(zip(cells, captions, colours, strict=True)):
+        row, column = divmod(index, columns)
+        middle, upper = round(first + column * across), top + row * down
+        figure.paste(cell, (middle - width // 2, upper))
+        place = (middle, upper + height + 3)
+        draw.text(place, caption, colour, pixels.font(9), anchor="ma", align="center", spacing=3)
+    if not cells:
+        draw.text((total / 2, top + height / 2), "none", GREY, pixels.font(11), anchor="mm")
+    pixels.save(figure, path)

@@ -5,13 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perceptune.figures.style import BLUE, GREY, drawn
+from perceptune.figures import pixels
+from perceptune.figures.style import BLUE, GREY
 from perceptune.nn.layout import Array
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from PIL.Image import Image
 
-_CELL = (3.5, 1.32)  # one input, with the space around it; a picture is 1 wide
+_ACROSS, _DOWN = 430, 150  # pixels from one input to the next
+_MARGIN = 12
+_BAR = 50  # pixels of a bar of probability 1
 
 
 def predictions(
@@ -32,30 +35,25 @@ def predictions(
     """
     across = min(4, max(1, round(math.sqrt(len(names) / 2))))
     down = math.ceil(len(names) / across)
-    with drawn(path, width=across * _CELL[0] + 0.2, height=down * _CELL[1] + 0.2) as figure:
-        axes = figure.add_subplot()
-        axes.set_axis_off()
-        for index, (name, picture, image) in enumerate(zip(names, pictures, images, strict=True)):
-            row, column = divmod(index, across)
-            left, top = column * _CELL[0], row * _CELL[1]
-            axes.text(left, top - 0.04, name[-28:], size=8, color=GREY, va="bottom")
-            _draw(axes, picture, left, top)
-            _draw(axes, image, left + 1.1, top)
-            for place, (label, probability) in enumerate(best[index]):
-                height = top + 0.2 + 0.3 * place
-                colour = BLUE if place == 0 else GREY
-                axes.barh(height, 0.45 * probability, left=left + 2.2, height=0.2, color=colour)
-                text = f"{label[:11]} {probability:.2f}"
-                axes.text(left + 2.25 + 0.45 * probability, height, text, size=9, va="center")
-        axes.set_xlim(-0.05, across * _CELL[0])
-        axes.set_ylim(down * _CELL[1] - 0.25, -0.3)
-        axes.set_aspect("equal")
+    figure, draw = pixels.blank(across * _ACROSS + _MARGIN, down * _DOWN + _MARGIN)
+    for index, (name, picture, image) in enumerate(zip(names, pictures, images, strict=True)):
+        row, column = divmod(index, across)
+        left, top = _MARGIN + column * _ACROSS, _MARGIN + row * _DOWN + 18
+        draw.text((left, top - 5), name[-28:], GREY, pixels.font(8), anchor="ls")
+        _paste(figure, picture, left, top)
+        _paste(figure, image, left + pixels.SIDE + 12, top)
+        for place, (label, probability) in enumerate(best[index]):
+            start, middle = left + 2 * pixels.SIDE + 24, top + 22 + 34 * place
+            end = start + _BAR * probability
+            colour = BLUE if place == 0 else GREY
+            draw.rectangle((start, middle - 11, end, middle + 11), colour)
+            text = f"{label[:11]} {probability:.2f}"
+            draw.text((end + 6, middle), text, "black", pixels.font(9), anchor="lm")
+    pixels.save(figure, path)
 
 
-def _draw(axes: "Axes", image: Array, left: float, top: float) -> None:
-    """Draw an image in the square of side 1 below (left, top), its longer side as long."""
-    height, width = (side / max(image.shape[:2]) for side in image.shape[:2])
-    left, top = left + (1 - width) / 2, top + (1 - height) / 2
-    limit = max(float(image.max()), 1e-9)
-    extent = (left, left + width, top + height, top)
-    axes.imshow(image, extent=extent, cmap="gray", vmin=0, vmax=limit)
+def _paste(figure: "Image", image: Array, left: int, top: int) -> None:
+    """Draw an image in the middle of the square below (left, top)."""
+    cell = pixels.fitted(pixels.grey(image))
+    spare = [(pixels.SIDE - length) // 2 for length in cell.size]
+    figure.paste(cell, (left + spare[0], top + spare[1]))

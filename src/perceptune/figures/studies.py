@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from perceptune.figures.pixels import inches
 from perceptune.figures.style import BLUE, GREEN, GREY, ORANGE, drawn
 from perceptune.nn.layout import Array
 
@@ -25,7 +26,8 @@ def race(
         maximize: whether higher is better.
         label: name of the values.
     """
-    with drawn(path, width=8, height=4) as figure:
+    right = inches(list(courses)) + 0.7  # names stand beside the panel, where they hide nothing
+    with drawn(path, width=7 + right, height=4, margins=(0.95, 0.55, right, 0.15)) as figure:
         axes = figure.add_subplot()
         for index, (name, (epochs, best)) in enumerate(courses.items()):
             colour, line = _LOOKS[index % len(_LOOKS)]
@@ -33,7 +35,7 @@ def race(
             axes.plot(epochs[-1], best[-1], "o", color=colour, markersize=6)
         window = _window([best for _, best in courses.values()], maximize)
         axes.set(xlabel="epochs trained", ylabel=label, ylim=window)
-        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))  # where it hides nothing
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def scores(path: Path, names: Sequence[str], values: Sequence[Array], label: str) -> None:
@@ -45,7 +47,8 @@ def scores(path: Path, names: Sequence[str], values: Sequence[Array], label: str
         values: (seeds,) for each configuration.
         label: name of the values.
     """
-    with drawn(path, width=8, height=0.42 * len(names) + 1.3) as figure:
+    margins = (inches(names) + 0.25, 0.55, 0.2, 0.15)
+    with drawn(path, 6 + margins[0], 0.42 * len(names) + 0.8, margins) as figure:
         axes = figure.add_subplot()
         for row, single in enumerate(values):
             axes.plot(single, np.full(len(single), row), "o", color=BLUE, alpha=0.6)

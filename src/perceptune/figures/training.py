@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from perceptune.evaluation import Spread
-from perceptune.figures.style import BLUE, GREY, ORANGE, drawn
+from perceptune.figures.style import BLUE, GREY, ORANGE, drawn, log_scale
 from perceptune.nn.layout import Array
 
 if TYPE_CHECKING:
@@ -66,14 +66,18 @@ def activations(path: Path, before: Sequence[Array], after: Sequence[Array]) -> 
         before: activations (samples, units) of each hidden layer with the initial weights.
         after: the same with the last weights.
     """
-    with drawn(path, width=max(4.5, min(3.2 * len(after), 12)), height=3.4) as figure:
+    width = max(4.5, min(3.2 * len(after), 5 + 1.7 * len(after)))
+    with drawn(path, width, height=3.4, margins=(0.95, 0.55, 0.2, 0.35)) as figure:
+        panel = (width - 1.15 - 0.75 * (len(after) - 1)) / len(after)
+        figure.subplots_adjust(wspace=0.75 / panel)
         for number, pair in enumerate(zip(before, after, strict=True), start=1):
             axes = figure.add_subplot(1, len(after), number)
             low, high = min(map(np.min, pair)), max(map(np.max, pair))
             for layer, label, colour in zip(pair, ("start", "end"), (GREY, BLUE), strict=True):
                 counts, edges = np.histogram(layer, _BINS, (low, max(high, low + 1e-6)))
                 axes.stairs(counts / layer.size, edges, color=colour, label=label, fill=False)
-            axes.set(xlabel="activation", title=f"hidden layer {number}", yscale="log")
+            axes.set(xlabel="activation", title=f"hidden layer {number}")
+            log_scale(axes)
             if number == 1:
                 axes.set_ylabel("fraction of activations")
                 axes.legend()
@@ -84,10 +88,10 @@ def _by_epoch(path: Path, title: str = "") -> Iterator[dict[str, "Axes"]]:
     """A panel for loss and one for accuracy; `title` follows their names."""
     from matplotlib.ticker import MaxNLocator
 
-    with drawn(path, width=9, height=3.6) as figure:
+    with drawn(path, width=9, height=3.6, margins=(0.75, 0.55, 0.2, 0.35)) as figure:
         panels = dict(zip(_TITLES, figure.subplots(1, 2), strict=True))
-        panels["loss"].set_yscale("log")
         yield panels
+        log_scale(panels["loss"])
         for kind, axes in panels.items():
             axes.set(xlabel="epoch", title=_TITLES[kind] + title)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -2,8 +2,8 @@
 
 Read in this order: `layout`, `activations`, `losses`, `network`, `optimizers`, `recipe`, `state`,
 `trainer`, `fit`. `initializers`, `schedules` and `regularizers` are the choices of a recipe,
-`checks` refuses values outside their range, `workspace` saves allocations, `checkpoint` reads and
-writes files, `npz` looks at them first, `diagnostics` measures layers.
+`checks` refuses values outside their range, `workspace` saves allocations, `active` saves products,
+`checkpoint` reads and writes files, `npz` looks at them first, `diagnostics` measures layers.
 
 The whole of it, for three classes of points in the plane:
 

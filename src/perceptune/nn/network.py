@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from perceptune.nn.activations import Activation
+from perceptune.nn.active import ActiveInputs
 from perceptune.nn.checks import check, check_below_one, check_finite
 from perceptune.nn.initializers import Initializer
 from perceptune.nn.layout import Array, Layer, Layout
@@ -102,25 +103,30 @@ class Network:
         self.dtype = np.dtype(dtype)
         self._factor = self.dtype.type(scale)  # a Python float would make NumPy scale in float64
         self._workspaces = Workspaces(self.layout.widths, dtype)
+        self._active = ActiveInputs(self.layout.shapes[0], dtype)
 
     @property
     def widths(self) -> tuple[int, ...]:
         """Units of every layer, input first."""
         return self.layout.widths
 
-    def read(self, images: Array, rows: Array | slice) -> Workspace:
+    def read(self, images: Array, rows: Array | slice, train: bool = False) -> Workspace:
         """Copy samples `rows` (batch,) of `images` (n_total, inputs) to a workspace, scaled.
 
-        uint8 is gathered as bytes first: a quarter of the memory traffic of float32.
+        uint8 is gathered as bytes first: a quarter of the memory traffic of float32. With `train`
+        the workspace is for `loss_and_gradient` alone: it may hold the active inputs only.
         """
-        if isinstance(rows, slice):
+        if isinstance(rows, slice) or images.dtype != np.uint8:
             batch = images[rows]
             work = self._workspaces[len(batch)]
         else:
             work = self._workspaces[len(rows)]
-            batch = images[rows] if images.dtype != np.uint8 else work.pixels
-            if batch is work.pixels:
-                images.take(rows, axis=0, out=batch, mode="clip")
+            batch = images.take(rows, axis=0, out=work.pixels, mode="clip")
+        work.active = None
+        zero_stays = batch.dtype == np.uint8 and not (self.shift or self.dropout[0])
+        if train and zero_stays and self._active.read(batch, self._factor):
+            work.active = self._active
+            return work
         np.multiply(batch, self._factor, out=work.outputs[0], casting="same_kind")
         if self.shift:
             work.outputs[0][:] += self.shift
@@ -156,12 +162,18 @@ class Network:
             rng: draws which units dropout drops.
             scale: factor on the gradient, not on the loss.
         """
+        inputs, active = list(work.inputs), work.active
+        matrices, slopes = [each.matrix for each in layers], [each.matrix for each in gradient]
+        if active:
+            active.gather(matrices[0])
+            inputs[0], matrices[0], slopes[0] = active.samples, active.matrix, active.matrix
+
         self._drop(work, 0, rng)
-        for index, layer in enumerate(layers[:-1]):
-            np.dot(work.inputs[index], layer.matrix, out=work.z[index])
+        for index, matrix in enumerate(matrices[:-1]):
+            np.dot(inputs[index], matrix, out=work.z[index])
             self.activation.forward(work.z[index], work.outputs[index + 1], work.derivatives[index])
             self._drop(work, index + 1, rng)
-        np.dot(work.inputs[-1], layers[-1].matrix, out=work.z[-1])
+        np.dot(inputs[-1], matrices[-1], out=work.z[-1])
         work.z[-1].argmax(axis=1, out=work.predicted)
 
         loss = cross_entropy(work.z[-1], targets, work.column) / len(work)
@@ -171,12 +183,14 @@ class Network:
         error = work.z[-1]
         error *= scale / len(work)
         for index in reversed(range(len(layers))):
-            np.dot(work.inputs[index].T, error, out=gradient[index].matrix)
+            np.dot(inputs[index].T, error, out=slopes[index])
             if index > 0:
                 below = work.z[index - 1]
                 np.dot(error, layers[index].weight.T, out=below)
                 below *= work.derivatives[index - 1]
                 error = below
+        if active:
+            active.scatter(gradient[0].matrix)
         return loss
 
     def probabilities(self, theta: Array, images: Array, chunk: int = 1000) -> Array:

@@ -145,11 +145,7 @@ class RmsProp:
         scratch *= 1 - self.decay
         second *= self.decay
         second += scratch
-        np.sqrt(second, out=scratch)
-        scratch += self.eps
-        gradient /= scratch
-        gradient *= lr
-        params -= gradient
+        _descend(params, gradient, second, self.eps, lr, scratch)
 
 
 @dataclass(frozen=True)
@@ -179,11 +175,7 @@ class AdaGrad:
         squares, scratch = state["squares"], state["scratch"]
         np.multiply(gradient, gradient, out=scratch)
         squares += scratch
-        np.sqrt(squares, out=scratch)
-        scratch += self.eps
-        gradient /= scratch
-        gradient *= lr
-        params -= gradient
+        _descend(params, gradient, squares, self.eps, lr, scratch)
 
 
 @dataclass(frozen=True)
@@ -235,11 +227,7 @@ class Adam:
         gradient *= gradient
         second *= self.beta2
         second += gradient
-        np.sqrt(second, out=gradient)
-        gradient += eps
-        np.divide(first, gradient, out=gradient)
-        gradient *= rate
-        params -= gradient
+        _descend(params, first, second, eps, rate, gradient)
 
 
 @dataclass(frozen=True)
@@ -275,6 +263,15 @@ class AdamW:
 
     def _adam(self) -> Adam:
         return Adam(self.beta1, self.beta2, self.eps)
+
+
+def _descend(params: Array, m: Array, v: Array, eps: float, lr: float, scratch: Array) -> None:
+    """θ ← θ - lr · m / (√v + ε); all arrays are (size,); `scratch` is none of the others."""
+    np.sqrt(v, out=scratch)
+    scratch += eps
+    np.divide(m, scratch, out=scratch)
+    scratch *= lr
+    params -= scratch
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {

@@ -126,7 +126,7 @@ class Trainer:
             part = slice(start, start + MICRO_BATCH)
             truth = labels[part]
             fraction = len(truth) / len(rows)
-            work = self.network.read(self.images, rows[part])
+            work = self.network.read(self.images, rows[part], train=True)
             self.targets.take(truth, axis=0, out=work.targets, mode="clip")
             gradients = self.gradients if start == 0 else self.micro_gradients
             loss += fraction * self.network.loss_and_gradient(

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from perceptune.nn.active import ActiveInputs
+
 
 class Workspace:
     """Buffers for up to `batch` samples of a network with the given widths.
@@ -22,7 +24,10 @@ class Workspace:
         targets: (batch, classes), target distributions.
         predicted, hits: (batch,), predicted classes, and which of them are correct.
         column: (batch, 1), scratch of the softmax.
+        active: the active inputs, in place of `inputs[0]`; None: all are there.
     """
+
+    active: ActiveInputs | None = None
 
     def __init__(self, widths: tuple[int, ...], batch: int, dtype: Any) -> None:
         self._widths, self._dtype = widths, dtype

@@ -57,6 +57,7 @@ def run_epochs(
             return "pruned"
         if _is_due(saved, config.policy.checkpoint_seconds):
             for training in trainings:
+                training.identify(run.identified())
                 save(training)
             saved = time.monotonic()
     early = any(training.state.epoch < config.recipe.epochs for training in trainings)

@@ -82,31 +82,43 @@ class Predictions:
         return self.scores().metrics(prefix) | {f"{prefix}/ece": error}
 
 
-def record_results(
+def final_metrics(
     trainings: Sequence[Training], run: Run, outcome: str, *, in_trial: bool
-) -> dict[str, float]:
-    """Record weights, final metrics and figures; returns the metrics, or their means over seeds."""
+) -> tuple[dict[str, float], Predictions | None]:
+    """Measure and record the final metrics, as means over seeds; with what was predicted of tests.
+
+    Raises:
+        DivergedError: see `Predictions.by`.
+    """
     first = trainings[0]
     config, size = first.config, float(first.network.layout.size)
-    seconds = sum(training.seconds for training in trainings)
     final = {"best/epoch": fmean(training.best.epoch for training in trainings)}
-    final["fit_seconds"] = seconds
+    final["fit_seconds"] = sum(training.seconds for training in trainings)
     best = {name: [t.best.metrics[name] for t in trainings] for name in first.best.metrics}
     means = {name: fmean(values) for name, values in best.items()}
     if "val/accuracy" in means:
         final["best/val_accuracy"] = means["val/accuracy"]
-    if len(trainings) > 1:
-        _record_seeds(trainings, best, run)
+    for name, values in best.items() if len(trainings) > 1 else ():
+        final |= Spread.of(values).metrics(name)
     predictions = None
     if _reads_test(config, outcome, in_trial):
         predictions = predictions_of(first, "test", first.parts.test)
         final |= predictions.metrics("test")
     run.log_metrics(final)
+    return means | {"model/parameters": size, **final}, predictions
+
+
+def record_results(
+    trainings: Sequence[Training], run: Run, predictions: Predictions | None, *, in_trial: bool
+) -> None:
+    """Record weights, model and figures; `predictions` of the test set, if it was read."""
+    config = trainings[0].config
+    for training in trainings if len(trainings) > 1 else ():
+        record_weights(training, run, weights_folder(training.config.seed))
     best_seed = max(trainings, key=lambda training: rank(training.best.metrics, config.objectives))
     record_weights(best_seed, run, as_model=not in_trial)
     if _draws(config, in_trial):
         _draw(trainings, run, predictions)
-    return means | {"model/parameters": size, **final}
 
 
 def weights_folder(seed: int) -> str:
@@ -222,14 +234,6 @@ def captions_of(
         form.format(names[true], names[guess], probability)
         for true, guess, probability in zip(labels, predicted, probabilities, strict=True)
     ]
-
-
-def _record_seeds(trainings: Sequence[Training], best: dict[str, list[float]], run: Run) -> None:
-    """Record the spread of each metric over the seeds, and the weights of each seed."""
-    for name, values in best.items():
-        run.log_metrics(Spread.of(values).metrics(name))
-    for training in trainings:
-        record_weights(training, run, weights_folder(training.config.seed))
 
 
 def _draw(trainings: Sequence[Training], run: Run, predictions: Predictions | None) -> None:

@@ -17,10 +17,9 @@ from perceptune.nn.checkpoint import save_network
 from perceptune.nn.fit import Epoch
 from perceptune.runs.diagnostics import Diagnostics
 from perceptune.runs.loop import run_epochs
-from perceptune.runs.results import metadata, record_results
+from perceptune.runs.results import final_metrics, metadata, record_results
 from perceptune.runs.training import (
     Training,
-    checkpoint_of,
     restore_attempt,
     resume,
     save,
@@ -29,6 +28,7 @@ from perceptune.runs.training import (
 from perceptune.tracking import ownership
 from perceptune.tracking.lifecycle import open_folder, open_run
 from perceptune.tracking.reading import has_run
+from perceptune.tracking.recorder import Recorder
 from perceptune.tracking.runs import Run
 from perceptune.tracking.store import ExperimentRef
 
@@ -66,7 +66,8 @@ def train(
     *,
     trial: CurrentTrial | None = None,
     tags: Mapping[str, str] | None = None,
-    quiet: bool = False,
+    recorder: Recorder | None = None,
+    quiet: bool = True,
 ) -> Result:
     """Train, record and evaluate one network, or in a trial `repeats` seeds side by side.
 
@@ -76,7 +77,8 @@ def train(
         folder: where files go without a store.
         trial: the current trial of a study; None or false outside a study.
         tags: recorded with the run.
-        quiet: show no progress bar, as for one job of several.
+        recorder: writes the record meanwhile, if there is one.
+        quiet: print neither progress nor scores, as for one job of several.
 
     Raises:
         UserError: the data, store or checkpoint cannot be used, or the training diverged.
@@ -93,15 +95,23 @@ def train(
         first = trainings[0]
         config = config if trial else first.config
         name = name_of(config, first.overrides)
-        alone = not (trial or quiet)
-        recorded = _recorded(trainings, config, name, folder, trial, tags)
-        with recorded as run, _resume_hint(first, alone), _kept(trainings, folder):
-            outcome, metrics = _run(trainings, config, run, trial, alone)
+        recorded = _recorded(trainings, config, name, folder, trial, tags, recorder)
+        with _kept(trainings, folder), recorded as run, _resume_hint(first, quiet):
+            if not quiet:
+                terminal.say(f"training {name} on {first.data.name}")
+            outcome = _run(trainings, config, run, trial, quiet)
+            metrics, predictions = final_metrics(trainings, run, outcome, in_trial=bool(trial))
+            best = max(training.best.epoch for training in trainings)
+            epochs = max(training.state.epoch for training in trainings)
+            result = Result(metrics, outcome, run, name, best, epochs, first.history)
+            if not quiet:
+                print(terminal.scores(result), flush=True)
+                terminal.say("recording weights, model and figures")
+            record_results(trainings, run, predictions, in_trial=bool(trial))
         for training in trainings:
             if training.checkpoint:
                 training.checkpoint.unlink(missing_ok=True)
-    best, epochs = (max(t.best.epoch for t in trainings), max(t.state.epoch for t in trainings))
-    return Result(metrics, outcome, run, name, best, epochs, first.history)
+    return result
 
 
 def refuse_test(config: Config) -> None:
@@ -182,26 +192,25 @@ def seeds_of(config: Config) -> list[int]:
 
 
 def _run(
-    trainings: Sequence[Training], config: Config, run: Run, trial: CurrentTrial, alone: bool
-) -> tuple[str, dict[str, float]]:
-    """Train and record in an open run; returns outcome and final metrics."""
+    trainings: Sequence[Training], config: Config, run: Run, trial: CurrentTrial, quiet: bool
+) -> str:
+    """Train and record, epoch by epoch, in an open run; returns the outcome."""
     first = trainings[0]
     if all(training.state.epoch == 0 for training in trainings):
         describe(run, config, first)
     elif not trial:
         _record_missing(first, run)
     diagnostics = Diagnostics(first) if config.tracking.diagnostics else None
-    with terminal.progress(config.recipe.epochs, first.state.epoch, quiet=not alone) as show:
+    with terminal.progress(config.recipe.epochs, first.state.epoch, quiet=quiet) as show:
 
         def observe(record: Epoch) -> dict[str, float]:
             show(record)
             return diagnostics.metrics(record.lr) if diagnostics else {}
 
-        outcome = run.outcome = run_epochs(trainings, run, trial, observe)
-    metrics = record_results(trainings, run, outcome, in_trial=bool(trial))
+        run.outcome = run_epochs(trainings, run, trial, observe)
     if diagnostics and first.network.widths[1:-1]:
         run.log_figure("activations", diagnostics.draw)
-    return outcome, metrics
+    return run.outcome
 
 
 def _record_missing(training: Training, run: Run) -> None:
@@ -231,24 +240,25 @@ def _keep(training: Training, folder: Path) -> str:
     """Write network and checkpoint; returns where they are, as text."""
     seed = f"_{training.config.seed}" if training.config.repeats > 1 else ""
     weights = folder / "weights" / f"best{seed}.npz"
+    training.checkpoint = training.checkpoint or folder / "checkpoint.npz"
     again = f"perceptune train resume={training.run_id or training.checkpoint}"
     try:
         save_network(weights, training.network, training.best.theta, metadata(training))
         save(training)
     except OSError as error:
         lost = f"the network could not be kept in {folder}: {error.strerror or error}"
-        there = training.checkpoint and training.checkpoint.is_file()
+        there = training.checkpoint.is_file()
         return f"{lost}; the last checkpoint is there: {again}" if there else lost
     return f"the network after epoch {training.best.epoch} is in {weights}; to go on: {again}"
 
 
 @contextmanager
-def _resume_hint(training: Training, alone: bool) -> Iterator[None]:
+def _resume_hint(training: Training, quiet: bool) -> Iterator[None]:
     """Print the command that resumes the training if it is interrupted."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        if alone and training.checkpoint and training.checkpoint.is_file():
+        if not quiet and training.checkpoint and training.checkpoint.is_file():
             print(terminal.how_to_resume(training.run_id or str(training.checkpoint)))
         raise
 
@@ -261,6 +271,7 @@ def _recorded(
     folder: Path,
     trial: CurrentTrial,
     tags: Mapping[str, str] | None,
+    recorder: Recorder | None,
 ) -> Iterator[Run]:
     """The run's record; also sets the run id and checkpoint of the trainings."""
     first = trainings[0]
@@ -278,10 +289,11 @@ def _recorded(
         parent=config.tracking.parent,
         run_id=trial.mlflow_run_id or first.run_id,
         borrowed=trial.mlflow_run_id is not None,
+        fresh=trial.attempt == 0,
+        recorder=recorder,
     ) as run:
         for training in trainings:
-            training.run_id = run.id
-        first.checkpoint = first.checkpoint or checkpoint_of(run.id)
+            training.identify(run.id or training.run_id)
         yield run
 
 

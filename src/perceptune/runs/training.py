@@ -88,6 +88,12 @@ class Training:
         patience = self.config.policy.patience
         return patience is not None and self.best.age >= patience
 
+    def identify(self, run_id: str | None) -> None:
+        """Learn the id of the run that records it, if it has one; its checkpoint has that name."""
+        self.run_id = run_id
+        if run_id is not None and self.checkpoint is None:
+            self.checkpoint = checkpoint_of(run_id)
+
     def record_epoch(self, record: Epoch) -> None:
         """Add an epoch's measurements to the history, and keep its weights if they are the best.
 

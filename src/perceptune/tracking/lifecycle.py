@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from optuna_joblib_sweeper import mlflow_runs, mlflow_stores
-from optuna_joblib_sweeper.processes import is_dead, may_be_alive
+from optuna_joblib_sweeper.processes import identity, is_dead, may_be_alive
 from optuna_joblib_sweeper.secrets import masked
 from optuna_joblib_sweeper.signals import interrupts_wait
 from perceptune.errors import StoreError
 from perceptune.tracking.ownership import context_tags
-from perceptune.tracking.reading import RunRecord, children_of, find_run, last_epoch
+from perceptune.tracking.reading import children_of, find_run, last_epoch
+from perceptune.tracking.recorded import RecordedRun
+from perceptune.tracking.recorder import Recorder
 from perceptune.tracking.runs import FolderRun, MlflowRun, Run
 from perceptune.tracking.store import ExperimentRef, client_of, errors_of, open_experiment
 
@@ -34,7 +36,9 @@ def open_run(
     parent: str | None = None,
     run_id: str | None = None,
     borrowed: bool = False,
-) -> Iterator[MlflowRun]:
+    fresh: bool = False,
+    recorder: Recorder | None = None,
+) -> Iterator[Run]:
     """A run of an MLflow store, closed with its true status however the block ends.
 
     Args:
@@ -44,22 +48,53 @@ def open_run(
         parent: the id of a new run's parent.
         run_id: an existing run to resume, in place of a new one.
         borrowed: another process holds that run open, and closes it.
+        fresh: nothing has been recorded in that run yet.
+        recorder: records the run in its own process; what is wrong with the store is then raised
+            by any method, or at the end.
 
     Raises:
         StoreError: the store cannot be opened, has no such run, or a live process owns that run.
     """
-    if run_id is None:
-        opened = partial(_create, ref, name, tags, parent)
+    open_: Callable[[], Run]
+    if recorder is None:
+        open_ = partial(opened, ref, name, tags, parent, run_id, borrowed, fresh)
     else:
-        opened = partial(_reopen, ref.uri, run_id, tags, borrowed)
-    with _held(opened, MlflowRun.close) as run:
+        with errors_of(ref.uri):
+            # Most of what is wrong with a store shows here, before any training.
+            mlflow_stores.make_lock(ref.uri)
+            mlflow_stores.look_at(ref.uri)
+        owned = identity() | dict(tags)
+        how = (ref, name, owned, parent, run_id, borrowed, fresh)
+        open_ = partial(RecordedRun, recorder, ref.uri, *how)
+    with _held(open_) as run:
         yield run
+
+
+def opened(
+    ref: ExperimentRef,
+    name: str,
+    tags: Mapping[str, str],
+    parent: str | None,
+    run_id: str | None,
+    borrowed: bool,
+    fresh: bool,
+) -> MlflowRun:
+    """See `open_run`; who calls it closes the run."""
+    if run_id is None:
+        return _create(ref, name, tags, parent)
+    if not borrowed:
+        return _reopen(ref.uri, run_id, tags)
+    run = MlflowRun(client_of(ref.uri), run_id, ref.uri, borrowed=True)
+    if not fresh:
+        run.logged_epochs = last_epoch(ref.uri, run_id) or 0
+    run.log_tags({**context_tags(), **tags})
+    return run
 
 
 @contextmanager
 def open_folder(folder: Path, *, name: str, tags: Mapping[str, str]) -> Iterator[FolderRun]:
     """A run without a store, whose `run.json` is written to `folder` however the block ends."""
-    with _held(lambda: FolderRun(folder, name, tags=dict(tags)), FolderRun.close) as run:
+    with _held(lambda: FolderRun(folder, name, tags=dict(tags))) as run:
         yield run
 
 
@@ -77,9 +112,12 @@ def open_parent(ref: ExperimentRef, name: str, tags: Mapping[str, str]) -> Itera
         yield run
 
 
-def write_to(uri: str, run_id: str) -> MlflowRun:
-    """A run that another process holds open, and closes."""
-    return MlflowRun(client_of(uri), run_id, uri, borrowed=True)
+@contextmanager
+def write_to(uri: str, run_id: str) -> Iterator[MlflowRun]:
+    """A run that somebody else holds open, and closes."""
+    run = MlflowRun(client_of(uri), run_id, uri, borrowed=True)
+    yield run
+    run.flush()
 
 
 def close_dead_runs(client: "MlflowClient", experiment_id: str) -> None:
@@ -94,8 +132,12 @@ def close_dead_runs(client: "MlflowClient", experiment_id: str) -> None:
             mlflow_runs.close_run(client, run.info.run_id, "FAILED", "failed", reason)
 
 
+def _close(run: Run, status: str, reason: str | None = None) -> None:
+    run.close(status, reason)
+
+
 @contextmanager
-def _held(open_: Callable[[], AnyRun], close: Callable[..., None]) -> Iterator[AnyRun]:
+def _held(open_: Callable[[], AnyRun], close: Callable[..., None] = _close) -> Iterator[AnyRun]:
     """The run that `open_` returns, closed with its true status."""
     run: AnyRun | None = None
     try:
@@ -139,21 +181,18 @@ def _create(
     return MlflowRun(client, run_id, ref.uri)
 
 
-def _reopen(uri: str, run_id: str, tags: Mapping[str, str], borrowed: bool) -> MlflowRun:
+def _reopen(uri: str, run_id: str, tags: Mapping[str, str]) -> MlflowRun:
     found = find_run(uri, run_id)
     if found is None:
         raise StoreError(f"run {run_id} does not exist in {masked(uri)}")
-    run = MlflowRun(client_of(uri), run_id, uri, borrowed=borrowed)
-    run.logged_epochs = last_epoch(uri, run_id) or 0
-    with errors_of(uri):
-        if not borrowed:
-            _take_over(run, found)
-        run.log_tags({**context_tags(), **tags} if borrowed else tags)
-    return run
-
-
-def _take_over(run: MlflowRun, found: RunRecord) -> None:
     if found.status == "RUNNING" and may_be_alive(found.tags):
-        raise StoreError(f"run {run.id} is still being trained, by process {found.tags['pid']}")
-    if mlflow_runs.reopen(run.client, run.id) is None:
-        raise StoreError(f"run {run.id} was deleted; restore it in the store or start a new one")
+        raise StoreError(f"run {run_id} is still being trained, by process {found.tags['pid']}")
+    run = MlflowRun(client_of(uri), run_id, uri, logged_epochs=last_epoch(uri, run_id) or 0)
+    with errors_of(uri):
+        if mlflow_runs.reopen(run.client, run_id) is None:
+            raise StoreError(
+                f"run {run_id} was deleted; restore it in the store or start a new one"
+            )
+        run.log_tags(tags)
+        run.flush()  # it says who owns the run
+    return run

@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 import tempfile
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from optuna_joblib_sweeper import mlflow_runs, mlflow_stores
 from optuna_joblib_sweeper.signals import interrupts_wait
+from perceptune.errors import StoreError
 from perceptune.nn.layout import Array
 from perceptune.tracking import registry
 from perceptune.tracking.reading import RECORD
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _TABLES = "mlflow.loggedArtifacts"
+_FLUSH_SECONDS = 1.0  # of an unfinished run's metrics that a killed process may take along
 Arguments = ParamSpec("Arguments")
 
 
@@ -43,6 +46,10 @@ class Run(ABC):
     store: str
     outcome: str
     registered: str
+
+    def identified(self) -> str | None:
+        """The id of the run, once its store has given it; None without a store."""
+        return self.id
 
     @abstractmethod
     def log_params(self, params: Mapping[str, Any]) -> None:
@@ -179,8 +186,26 @@ def _in_store(
 
 
 @dataclass
+class _Pending:
+    """Records of a run that are not written yet.
+
+    Attributes:
+        metrics: values by step, by name.
+        times: when each step was recorded, in ms since 1970.
+    """
+
+    params: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, dict[int, float]] = field(default_factory=dict)
+    times: dict[int, int] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
 class MlflowRun(Run):
     """A run in an MLflow store, written through the client alone.
+
+    Params, tags and metrics are kept back and written together, metrics within a second: a write
+    may take longer than an epoch.
 
     Attributes:
         borrowed: another process holds the run open, and closes it.
@@ -194,22 +219,46 @@ class MlflowRun(Run):
     registered: str = ""
     borrowed: bool = False
     logged_epochs: int = 0
+    _pending: _Pending = field(default_factory=_Pending)
+    _written: float = field(default_factory=time.monotonic)  # the last time
+    _measured: float = field(default_factory=time.monotonic)  # the last epoch
+    _tables: list[dict[str, str]] = field(default_factory=list)
 
-    @_in_store
     def log_params(self, params: Mapping[str, Any]) -> None:
         """See `Run`."""
-        mlflow_runs.log_batch(self.client, self.id, params=params)
+        self._pending.params |= params
 
-    @_in_store
     def log_metrics(self, metrics: Mapping[str, float], epoch: int | None = None) -> None:
         """See `Run`."""
-        if epoch is None or epoch > self.logged_epochs:
-            mlflow_runs.log_batch(self.client, self.id, metrics=metrics, step=epoch or 0)
+        if epoch is not None and epoch <= self.logged_epochs:
+            return
+        step, now = epoch or 0, time.monotonic()
+        self._pending.times[step] = time.time_ns() // 1_000_000
+        for name, value in metrics.items():
+            self._pending.metrics.setdefault(name, {})[step] = value
+        length, self._measured = now - self._measured, now
+        if now - self._written + length >= _FLUSH_SECONDS:  # the next epoch takes as long
+            self.flush()
 
-    @_in_store
     def log_tags(self, tags: Mapping[str, str]) -> None:
         """See `Run`."""
-        mlflow_runs.log_batch(self.client, self.id, tags=tags)
+        self._pending.tags |= tags
+
+    @_in_store
+    def flush(self) -> None:
+        """Write what was kept back."""
+        waiting, self._pending = self._pending, _Pending()
+        self._written = time.monotonic()
+        if waiting == _Pending():
+            return
+        mlflow_runs.log_batch(
+            self.client,
+            self.id,
+            params=waiting.params,
+            metrics=waiting.metrics,
+            times=waiting.times,
+            tags=waiting.tags,
+        )
 
     @_in_store
     def log_file(self, path: Path, folder: str = "") -> None:
@@ -226,10 +275,12 @@ class MlflowRun(Run):
         """See `Run`."""
         super().log_table(name, columns, rows)
         # This tag lists the files that the UI shows, filters and compares as tables.
-        known = json.loads(self.client.get_run(self.id).data.tags.get(_TABLES, "[]"))
+        if not self._tables:
+            self._tables = json.loads(self.client.get_run(self.id).data.tags.get(_TABLES, "[]"))
         entry = {"path": name, "type": "table"}
-        if entry not in known:
-            self.log_tags({_TABLES: json.dumps([*known, entry])})
+        if entry not in self._tables:
+            self._tables.append(entry)
+            self.log_tags({_TABLES: json.dumps(self._tables)})
 
     @_in_store
     def log_model(self, weights: Path, example: Array, registration: Registration | None) -> None:
@@ -257,8 +308,14 @@ class MlflowRun(Run):
         mlflow_stores.refuse_silent(self.store)
         if self.borrowed:
             self.log_tags(_ending(self, reason))
-        else:
-            mlflow_runs.close_run(self.client, self.id, status, self.outcome, reason)
+        try:
+            self.flush()
+        except StoreError as error:  # such as a text that MLflow refuses
+            status, self.outcome, reason = "FAILED", "failed", reason or str(error)
+            raise
+        finally:
+            if not self.borrowed:
+                mlflow_runs.close_run(self.client, self.id, status, self.outcome, reason)
 
 
 def _ending(run: Run, reason: str | None) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Task configs composed by Hydra, for trials and for the checks before a study."""
 
-import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,12 +11,14 @@ from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from optuna_joblib_sweeper._copies import Copies
 from optuna_joblib_sweeper._private import set_override_dirname
 from optuna_joblib_sweeper._space import Space
 from optuna_joblib_sweeper.errors import SweepError, reason_of
+from optuna_joblib_sweeper.secrets import mask_config
 
 MAX_TEMPLATES = 32
 
@@ -35,18 +36,22 @@ class Composer:
     config: DictConfig
     fixed: Sequence[str]
     folder: Path = Path()
-    _templates: dict[tuple[str, ...], DictConfig] = field(default_factory=dict)
+    _templates: dict[tuple[str, ...], tuple[Copies, Copies]] = field(default_factory=dict)
+    _fixed: list[Override] = field(default_factory=list)  # `fixed`, parsed
     _groups: dict[str, bool] = field(default_factory=dict)
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """The whole config, Hydra's own part included."""
         return self.context.config_loader.load_sweep_config(self.config, [*self.fixed, *overrides])
 
-    def compose_again(self, overrides: Sequence[str]) -> DictConfig:
-        """As `compose`, in a quarter of the time from the second trial on.
+    def compose_again(self, overrides: Sequence[str]) -> tuple[DictConfig, DictConfig]:
+        """As `compose`, in a hundredth of the time from the second trial on.
 
         Hydra's defaults list depends on group choices alone. So what composing one set of them
         gave is kept, and plain values are set in a copy, as Hydra itself does it last.
+
+        Returns:
+            The whole config, Hydra's part without passwords; the task's part, as a copy.
         """
         parser = OverridesParser.create(config_loader=self.context.config_loader)
         parsed = parser.parse_overrides(list(overrides))
@@ -55,29 +60,33 @@ class Composer:
         if rest not in self._templates:
             if len(self._templates) >= MAX_TEMPLATES:
                 self._templates.clear()
-            self._templates[rest] = self.compose(rest)
-        config = copy.deepcopy(self._templates[rest])
+            self._templates[rest] = _copies(self.compose(rest))
+        whole, task = (copies.one() for copies in self._templates[rest])
         try:
             for override in plain:
-                OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+                for config in (whole, task):
+                    OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
         except OmegaConfBaseException:
-            return self.compose(overrides)  # fails as well, in Hydra's own words
-        everything = [*self.fixed, *overrides]
-        config.hydra.overrides.task = everything
-        parsed = parser.parse_overrides(everything)
-        set_override_dirname(config, parsed)
-        OmegaConf.copy_cache(from_config=self.config, to_config=config)
-        return config
+            self.compose(overrides)  # fails as well, in Hydra's own words
+            raise
+        self._fixed = self._fixed or parser.parse_overrides(list(self.fixed))
+        set_override_dirname(whole, [*self._fixed, *parsed])
+        whole.hydra.overrides.task = [*self.fixed, *overrides]
+        mask_config(whole.hydra.overrides)
+        OmegaConf.copy_cache(from_config=self.config, to_config=whole)
+        return whole, task
 
     def _is_plain(self, override: Override) -> bool:
-        is_group = override.package is not None or self.is_group(override.get_key_element())
-        return override.type == OverrideType.CHANGE and not is_group
+        key = override.get_key_element()
+        is_group = override.package is not None or self.is_group(key)
+        is_hydras = key.startswith("hydra.")
+        return override.type == OverrideType.CHANGE and not is_group and not is_hydras
 
     def compose_job(
         self, overrides: Sequence[str], number: int, sweep_dir: str, quiet: bool
-    ) -> DictConfig:
-        """The config of one trial, ready for `run_job`."""
-        config = self.compose_again(overrides)
+    ) -> tuple[DictConfig, DictConfig]:
+        """The configs of one trial, ready for `run_job`; see `compose_again`."""
+        config, task = self.compose_again(overrides)
         with open_dict(config):
             config.hydra.job.id = f"{config.hydra.job.name}_{number}"
             config.hydra.job.num = number
@@ -86,7 +95,7 @@ class Composer:
             config.hydra.sweep.dir = str(Path(sweep_dir, os.path.relpath(own, self.folder)))
             if quiet:
                 _silence_console(config)
-        return config
+        return config, task
 
     def is_group(self, key: str) -> bool:
         """Whether `key` chooses an option of a config group."""
@@ -97,6 +106,15 @@ class Composer:
             options = self.context.config_loader.get_group_options(group, ObjectType.CONFIG)
             self._groups[group] = group in chosen or bool(options)
         return self._groups[group]
+
+
+def _copies(config: DictConfig) -> tuple[Copies, Copies]:
+    """Of the whole config, Hydra's part without passwords, and of the task's part alone."""
+    mask_config(config.hydra)
+    whole = Copies(config)
+    with read_write(config), open_dict(config):
+        del config["hydra"]
+    return whole, Copies(config)
 
 
 def task_part(config: DictConfig) -> DictConfig:
@@ -150,7 +168,7 @@ class SpaceCheck:
             raise SweepError(f"hydra.sweeper.custom_search_space: {reason_of(error)}") from None
 
     def _compose(self, chosen: Mapping[str, Any]) -> DictConfig:
-        composed = self.composer.compose(self.space.overrides(chosen))
+        composed, _ = self.composer.compose_again(self.space.overrides(chosen))
         if self.check is not None:
             self.check(task_part(composed))
         return composed

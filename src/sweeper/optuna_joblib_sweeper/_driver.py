@@ -2,9 +2,10 @@
 
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -17,17 +18,19 @@ from optuna_joblib_sweeper import (
     _confirm,
     _outputs,
     _plan,
+    _pool,
     _private,
     _storage,
+    _worker,
     processes,
     secrets,
 )
-from optuna_joblib_sweeper._compose import task_part
-from optuna_joblib_sweeper._engine import Engine
+from optuna_joblib_sweeper._engine import Engine, sent
 from optuna_joblib_sweeper._job import Job, StudyPlan
 from optuna_joblib_sweeper._progress import Display
 from optuna_joblib_sweeper._record import damage_in_a_line
 from optuna_joblib_sweeper._study import StudyStore
+from optuna_joblib_sweeper._tally import Tally
 from optuna_joblib_sweeper._values import override_text
 from optuna_joblib_sweeper.errors import SweepError, halted_in_a_line, is_disk_full
 from optuna_joblib_sweeper.result import SweepResult, TrialResult
@@ -113,7 +116,9 @@ class Sweep:
 
     def run(self) -> None:
         """Trials, confirmation, results, and the app's own hook."""
-        with self._tracked() as self.parent:
+        with ExitStack() as stack:
+            with self._workers_started():
+                self.parent = stack.enter_context(self._tracked())
             reason = self._run_trials(self.plan, self.store, self.store.name)
             if reason:
                 self.print(f"Stopped: {reason}.")
@@ -122,8 +127,25 @@ class Sweep:
                 self._refuse_empty(result)
             if self.plan.settings.confirm.top:
                 self._confirm(result.ranked()[: self.plan.settings.confirm.top])
+            _private.close_workers()  # they end while results are written
             self._write(self.store.result().winners[0])
             self._complete(self.store.result())
+
+    @contextmanager
+    def _workers_started(self) -> Iterator[None]:
+        """MLflow takes seconds to import: so the workers of a tracked study do it meanwhile."""
+        settings, budget = self.plan.settings, self.plan.budget
+        tally = Tally(settings, budget, self.store.trials())
+        if not settings.mlflow.enabled or tally.left == 0:
+            yield
+            return
+        prepare = partial(_worker.prepare, *sent(self._job(self.plan)))
+        try:
+            with _pool.started(prepare, settings.n_jobs, settings):
+                yield
+        except BaseException:
+            processes.kill_descendants(self.keep)
+            raise
 
     def _tracked(self) -> "AbstractContextManager[ParentRun | None]":
         """The study's MLflow run, or None without tracking."""
@@ -166,7 +188,7 @@ class Sweep:
         try:
             with display.bar:
                 engine.recover()
-                if self.parent is not None and store is self.store:
+                if self.parent is not None and self.parent.resumed and store is self.store:
                     self.parent.close_children()
                 return engine.run()
         except BaseException as error:
@@ -235,7 +257,7 @@ class Sweep:
             self.print(f"The same command starts a new study; resume this one with {self._named()}")
         self._print_failures(result)
         if self.parent is not None:
-            config = secrets.masked_copy(task_part(plan.composer.compose(winner.overrides)))
+            config = secrets.masked_copy(plan.composer.compose_again(winner.overrides)[1])
             self.parent.log_result(result, OmegaConf.to_yaml(config), settings.mlflow.plots)
 
     def _complete(self, result: SweepResult) -> None:

@@ -3,7 +3,7 @@
 import itertools
 import logging
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 
 import cloudpickle
@@ -44,15 +44,7 @@ class Engine:
         self._keep = keep
         self._idle_deaths = 0
         self._counted = {trial.number for trial in store.trials() if trial.state.is_finished()}
-        try:
-            pickled = cloudpickle.dumps(job)
-        except Exception as error:
-            unsent = f"the task function can't be sent to a worker process: {error}"
-            remedy = "keep open files and locks out of globals, or set backend=sequential"
-            raise SweepError(f"{unsent}; {remedy}") from None
-        alone = job.whole and _private.can_be_sent(pickled)
-        main = {} if alone else _private.main_module()
-        self._run_token = partial(_worker.run_token, secrets.token_hex(8), main, pickled)
+        self._run_token = partial(_worker.run_token, secrets.token_hex(8), *sent(job))
 
     def run(self) -> str | None:
         """Run until the budget is used up.
@@ -159,3 +151,19 @@ class Engine:
         self._counted.add(number)
         self.tally.add(trial)
         self.observe(trial)
+
+
+def sent(job: Job) -> tuple[Mapping[str, str], bytes]:
+    """The app's script, if a worker can't read the job without it, and the job, pickled.
+
+    Raises:
+        SweepError: the task can't be sent to another process.
+    """
+    try:
+        pickled = cloudpickle.dumps(job)
+    except Exception as error:
+        unsent = f"the task function can't be sent to a worker process: {error}"
+        remedy = "keep open files and locks out of globals, or set backend=sequential"
+        raise SweepError(f"{unsent}; {remedy}") from None
+    alone = job.whole and _private.can_be_sent(pickled)
+    return {} if alone else _private.main_module(), pickled

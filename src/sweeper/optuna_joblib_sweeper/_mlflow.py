@@ -36,6 +36,7 @@ class ParentRun:
     client: MlflowClient
     store: StudyStore
     link: TrackingLink  # what the workers need
+    resumed: bool  # so it may have children from before
     best: dict[int, float] = field(default_factory=dict)  # by trials finished, not yet recorded
     flushed: float = field(default_factory=time.monotonic)
 
@@ -72,21 +73,24 @@ class ParentRun:
                 client = mlflow_runs.client_of(uri)
                 experiment = mlflow_runs.experiment_id(client, name, files)
                 run = mlflow_runs.reopen(client, run_id) if run_id else None
-                if run is None:
-                    tags = {"study": store.name}
-                    made = mlflow_runs.create_run(client, experiment, store.name, tags)
-                    run = client.get_run(made)
+                if run is not None:
+                    experiment, known = run.info.experiment_id, run.data.params
+                else:
+                    tags, known = {"study": store.name}, {}
+                    run_id = mlflow_runs.create_run(client, experiment, store.name, tags)
         except ValueError as error:
             raise SweepError(f"hydra.sweeper.mlflow.experiment={name}: {error}") from error
         except Exception as error:  # whatever the driver of a database raises
             key, reason = "hydra.sweeper.mlflow.tracking_uri", reason_of(error)
             raise SweepError(f"{key}={uri} can't be used: {reason}") from error
-        link = TrackingLink(uri, run.info.experiment_id, run.info.run_id)
-        store.set_record(tracking_uri=masked(uri), run_id=link.run_id)
-        _log_new_params(client, link.run_id, parent_params(plan, store.record()))
-        # A tag beside the parameter, because a resume may have more trials.
-        mlflow_runs.log_batch(client, link.run_id, tags={"n_trials": str(plan.budget)})
-        return cls(client, store, link)
+        assert run_id is not None
+        link = TrackingLink(uri, experiment, run_id)
+        store.set_record(tracking_uri=masked(uri), run_id=run_id)
+        # The budget may change on a resume, a logged parameter may not: so it is a tag as well.
+        legal = _legal_keys(parent_params(plan, store.record()))
+        fresh = {key: legal[key] for key in sorted(legal.keys() - known.keys())}
+        mlflow_runs.log_batch(client, run_id, params=fresh, tags={"n_trials": str(plan.budget)})
+        return cls(client, store, link, resumed=run is not None)
 
     def observe(self, tally: Tally) -> None:
         """Record the best value so far, at most once a second: the store has other writers."""
@@ -181,7 +185,7 @@ class ChildRun:
             held = mlflow_runs.HELD | tags
             run_id = mlflow_runs.create_run(client, link.experiment_id, name, held, link.run_id)
             if job.plan.settings.mlflow.log_params:
-                _log_new_params(client, run_id, params)
+                mlflow_runs.log_batch(client, run_id, params=_legal_keys(params))
         store.set_trial(trial, mlflow_run_id=run_id)
         with _environment(
             MLFLOW_TRACKING_URI=link.tracking_uri,
@@ -210,14 +214,14 @@ def close_child(client: MlflowClient, run_id: str, trial: FrozenTrial, **more: s
     metrics = {f"objective_{i}" if several else "objective": v for i, v in enumerate(values)}
     present = client.get_run(run_id).data
     fresh = {name: value for name, value in metrics.items() if name not in present.metrics}
-    tags = {"attempt": str(record.attempt), **more}
-    mlflow_runs.log_batch(client, run_id, metrics=fresh, tags=tags)
     words = {"PRUNED": "pruned", "FAIL": "failed"}
     reason = "interrupted" if state == "WAITING" else record.reason
     ended = {"outcome": words.get(state), "reason": reason}
     unsaid = {key: None if key in present.tags else text for key, text in ended.items()}
-    mlflow_runs.close_run(client, run_id, _STATUS[state], **unsaid)
-    mlflow_runs.release(client, run_id)
+    tags = {"attempt": str(record.attempt), **more}
+    mlflow_runs.close_run(client, run_id, _STATUS[state], **unsaid, metrics=fresh, tags=tags)
+    if mlflow_runs.HELD_TAG in present.tags:
+        mlflow_runs.release(client, run_id)
 
 
 def parent_params(plan: StudyPlan, record: StudyRecord) -> dict[str, Any]:
@@ -264,8 +268,5 @@ def _legal(key: str) -> str:
     return "".join(c if c.isalnum() or c in "_-. /" else "_" for c in key.lstrip("+~"))
 
 
-def _log_new_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> None:
-    """Log what is new: the budget may change on a resume, a logged parameter may not."""
-    legal = {_legal(key): value for key, value in params.items()}
-    fresh = legal.keys() - client.get_run(run_id).data.params.keys()
-    mlflow_runs.log_batch(client, run_id, params={key: legal[key] for key in sorted(fresh)})
+def _legal_keys(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {_legal(key): value for key, value in params.items()}

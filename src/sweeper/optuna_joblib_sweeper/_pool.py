@@ -3,7 +3,9 @@
 It refuses to know what a token means.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from joblib import Parallel, delayed, parallel_config
@@ -46,6 +48,16 @@ def stream(run: Run, tokens: Iterable[Any], n_jobs: int, settings: Settings) -> 
     Raises:
         WorkerDiedError: a worker was killed, or ended itself.
     """
+    try:
+        yield from _start(run, tokens, n_jobs, settings)
+    except Exception as error:
+        # By name as well: dask's error exists only where dask is installed.
+        if isinstance(error, TerminatedWorkerError) or type(error).__name__ == "KilledWorker":
+            raise WorkerDiedError(str(error)) from error
+        raise
+
+
+def _start(run: Run, tokens: Iterable[Any], n_jobs: int, settings: Settings) -> Iterator[Any]:
     with parallel_config(backend=_backend(n_jobs, settings)):
         parallel = Parallel(
             n_jobs=max(n_jobs, 2) if settings.backend == "loky" else n_jobs,
@@ -54,15 +66,24 @@ def stream(run: Run, tokens: Iterable[Any], n_jobs: int, settings: Settings) -> 
             pre_dispatch=n_jobs,
             max_nbytes=None,  # a job is small; mapped into memory, it would need a temporary file
         )
-    try:
-        with interrupts_wait(), deaf_children():  # the call starts the workers
-            results = parallel(delayed(run)(token) for token in tokens)
-        yield from results
-    except Exception as error:
-        # By name as well: dask's error exists only where dask is installed.
-        if isinstance(error, TerminatedWorkerError) or type(error).__name__ == "KilledWorker":
-            raise WorkerDiedError(str(error)) from error
-        raise
+    with interrupts_wait(), deaf_children():  # the call starts the workers
+        results: Iterator[Any] = parallel(delayed(run)(token) for token in tokens)
+    return results
+
+
+@contextmanager
+def started(prepare: Run, n_jobs: int, settings: Settings) -> Iterator[None]:
+    """Start the workers of a later `stream`, to `prepare` while the block runs.
+
+    One that dies at it is for the stream to find out. Other backends than loky start none here.
+    """
+    if settings.backend != "loky":
+        yield
+        return
+    ends = _start(prepare, range(n_jobs), n_jobs, settings)
+    yield
+    with suppress(TerminatedWorkerError):
+        deque(ends, maxlen=0)
 
 
 def _backend(n_jobs: int, settings: Settings) -> Any:

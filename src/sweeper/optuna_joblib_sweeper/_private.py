@@ -15,34 +15,40 @@ from typing import Any
 import cloudpickle
 from hydra._internal import config_loader_impl
 from hydra._internal.utils import _locate as locate  # its public `get_method` prints errors
+from hydra.core import utils
 from hydra.core.override_parser.types import Override
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus
 from joblib._parallel_backends import LokyBackend
 from joblib.executor import get_memmapping_executor
+from joblib.externals.loky import reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from omegaconf import DictConfig
 from omegaconf.basecontainer import BaseContainer
+from optuna.samplers import BaseSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial
 
 from optuna_joblib_sweeper.processes import follow_driver
+from optuna_joblib_sweeper.secrets import masked
 
 __all__ = ["TerminatedWorkerError", "locate", "native"]
 
 get_overrides_dirname: Any = getattr(config_loader_impl, "get_overrides_dirname", None)
+# From Hydra 1.4 on a trial's log has the error of its task.
+log_job_error: Any = getattr(utils, "_log_job_error_to_file", lambda: None)
 native = Override._convert_value  # an element of Hydra's parser as plain Python
 
 
 def set_override_dirname(config: DictConfig, overrides: Sequence[Override]) -> None:
-    """Set `hydra.job.override_dirname` as Hydra does while it composes.
+    """Set `hydra.job.override_dirname` as Hydra does while it composes, without passwords.
 
     From Hydra 1.4 on it is an interpolation over the overrides in the config.
     """
     if get_overrides_dirname is not None:
         style = config.hydra.job.config.override_dirname
-        config.hydra.job.override_dirname = get_overrides_dirname(
-            list(overrides), style.exclude_keys, style.item_sep, style.kv_sep
+        config.hydra.job.override_dirname = masked(
+            get_overrides_dirname(list(overrides), style.exclude_keys, style.item_sep, style.kv_sep)
         )
 
 
@@ -113,6 +119,13 @@ def optuna_trial(study: Study, trial: FrozenTrial) -> Trial:
     return Trial(study, trial._trial_id)
 
 
+def share_search_spaces(sampler: BaseSampler, kept: dict[str, Any]) -> None:
+    """Let samplers of one study go on with one record of the parameters that its trials have."""
+    for name in ("_search_space", "_intersection_search_space", "_group_decomposed_search_space"):
+        if hasattr(sampler, name):
+            setattr(sampler, name, kept.setdefault(name, getattr(sampler, name)))
+
+
 class OneLokyBackend(LokyBackend):  # type: ignore[misc]
     """A pool of one real process.
 
@@ -137,6 +150,12 @@ class FollowingLokyBackend(LokyBackend):  # type: ignore[misc]
         """Start the processes; called by joblib."""
         made: int = super().configure(n_jobs, parallel, **kwargs, **_followed())
         return made
+
+
+def close_workers() -> None:
+    """Let idle workers end, without waiting for them; the next pool starts others."""
+    if reusable_executor._executor is not None:
+        reusable_executor._executor.shutdown(wait=False)
 
 
 def _followed() -> dict[str, Any]:

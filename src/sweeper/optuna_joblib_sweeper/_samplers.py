@@ -15,7 +15,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler
 
-from optuna_joblib_sweeper import _code
+from optuna_joblib_sweeper import _code, _private
 from optuna_joblib_sweeper._space import Space
 from optuna_joblib_sweeper.errors import SweepError
 from optuna_joblib_sweeper.settings import Settings, class_name
@@ -39,6 +39,7 @@ class SamplerFactory:
         self._seed: int | None = settings.sampler.get("seed")
         self._grid = space.grid() if settings.is_grid else None
         self._unseeded: BaseSampler | None = None
+        self._search_spaces: dict[str, Any] = {}
 
     def make(self, number: int, name: str = "") -> BaseSampler:
         """The sampler for parameter `name` of trial `number`; "" for what is drawn jointly."""
@@ -55,7 +56,10 @@ class SamplerFactory:
             beside = {"_target_": "optuna.samplers.RandomSampler", "seed": self._seed + number}
             return self._build(self._seed, {"independent_sampler": beside})
         entropy = (self._seed, number, zlib.crc32(name.encode()))
-        return self._build(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+        made = self._build(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+        # Which parameters all trials have: found anew by each sampler, in all trials again.
+        _private.share_search_spaces(made, self._search_spaces)
+        return made
 
     def _build(self, seed: int | None, more: Mapping[str, Any] | None = None) -> BaseSampler:
         settings = {**(more or {}), **self._config, "seed": seed}

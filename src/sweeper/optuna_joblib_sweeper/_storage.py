@@ -119,7 +119,8 @@ def trial_lock(paths: StudyPaths) -> "FileLock | nullcontext[None]":
     SQLite has no row locks, so without it two workers would take one trial. Database servers have
     them.
     """
-    return nullcontext() if paths.trial_lock is None else FileLock(paths.trial_lock)
+    lock = paths.trial_lock
+    return nullcontext() if lock is None else FileLock(lock, poll_interval=0.005)
 
 
 @contextmanager

@@ -156,9 +156,8 @@ class StudyStore:
         """
         with trial_lock(self.paths):
             trials = self.trials()
-            for trial in trials:
-                wanted = number is None or trial.number == number
-                if wanted and trial.state == TrialState.WAITING and self._start(trial):
+            for trial in [one for one in trials if one.state is TrialState.WAITING]:
+                if number in (None, trial.number) and self._start(trial):
                     self.set_trial(trial, driver=dict(driver))
                     return trial.number
             if number is not None or (budget is not None and len(trials) >= budget):

@@ -1,7 +1,7 @@
 """The count of a study's finished trials: what is best, and whether to stop."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -82,10 +82,10 @@ class Tally:
         return None
 
 
-def stops_early(settings: Settings, budget: int | None, trials: Trials) -> bool:
+def stops_early(settings: Settings, budget: int | None, read: Callable[[], Trials]) -> bool:
     """Whether the finished trials alone, budget and clock apart, say that no more should start."""
     rules = (settings.target, settings.patience, settings.fail_fast or None)
     if settings.max_failure_rate == 1 and all(rule is None for rule in rules):
         return False
-    tally = Tally(settings, budget, trials)
+    tally = Tally(settings, budget, read())
     return tally.too_many_failures() is not None or tally.stop_reason() is not None

@@ -4,30 +4,29 @@ joblib carries only a token; all that matters goes through the study's storage. 
 stored before the worker's next trial is sampled, and a worker's death loses no stored result.
 """
 
+import importlib
 import os
 import pickle
+import sys
 import traceback
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import optuna
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import run_job, setup_globals
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.utils import setup_globals
 from optuna.trial import FrozenTrial, TrialState
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from optuna_joblib_sweeper import _private, _storage, _tally, current, processes, secrets
 from optuna_joblib_sweeper._job import Job
 from optuna_joblib_sweeper._record import TrialRecord
+from optuna_joblib_sweeper._run_job import run_job
 from optuna_joblib_sweeper._samplers import SamplerFactory
 from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper._trial import RunningTrial, read_values
 from optuna_joblib_sweeper.errors import (
-    SweepError,
     halted_in_a_line,
     is_disk_full,
     reason_of,
@@ -54,6 +53,13 @@ def run_token(
     return _sessions[job_key].run(number)
 
 
+def prepare(main: Mapping[str, str], pickled_job: bytes, _: object) -> None:
+    """Import what a tracked trial needs, while the driver opens the store."""
+    _private.load_main(main)
+    pickle.loads(pickled_job)
+    importlib.import_module("optuna_joblib_sweeper._mlflow")
+
+
 _sessions: dict[str, "Session"] = {}
 
 
@@ -72,6 +78,7 @@ class Session:
         self.plan = job.plan
         self.store = StudyStore(job.plan.paths)
         self.samplers = SamplerFactory(job.plan.settings, job.plan.space)
+        self._loaded = 0  # modules, when thread pools were looked for
 
     def run(self, number: int | None) -> int | None:
         """Take a trial and see it to its end; None once the study should stop.
@@ -86,7 +93,7 @@ class Session:
         settings, budget = self.plan.settings, self.plan.budget
         # Looked at here as well: this worker's last result is in the storage, but the driver,
         # which hands out tokens ahead of results, may not have seen it.
-        if _tally.stops_early(settings, budget, self.store.trials()):
+        if _tally.stops_early(settings, budget, self.store.trials):
             return None
         taken = self.store.take(number, budget, self.job.driver)
         if taken is None:
@@ -163,24 +170,12 @@ class Session:
 
     def _run_task(self, number: int, overrides: Sequence[str]) -> Any:
         composer, sweep_dir = self.plan.composer, str(self.plan.paths.sweep_dir)
-        config = composer.compose_job(overrides, number, sweep_dir, self.job.quiet)
-        hidden = secrets.mask_config(config)  # Hydra writes it to the trial's folder
-        _refuse_way_out(config, sweep_dir)
-
-        def task(kept: DictConfig) -> Any:
-            secrets.unmask_config(kept, hidden)
-            return self.job.task_function(kept)
-
-        # Here, not once: a library that the first trial loads has its own thread pool.
-        with threadpool_limits(limits=self.plan.settings.threads):
-            job = run_job(
-                hydra_context=composer.context,
-                task_function=task if hidden else self.job.task_function,
-                config=config,
-                job_dir_key="hydra.sweep.dir",
-                job_subdir_key="hydra.sweep.subdir",
-            )
-        return _private.returned(job)
+        config, task_config = composer.compose_job(overrides, number, sweep_dir, self.job.quiet)
+        # A library that an earlier trial loaded may have its own thread pool.
+        if len(sys.modules) != self._loaded:
+            self._loaded, self._pools = len(sys.modules), ThreadpoolController()
+        with self._pools.limit(limits=self.plan.settings.threads):
+            return run_job(composer.context, config, task_config, self.job.task_function)
 
     def _fail(self, trial: FrozenTrial, error: BaseException) -> None:
         lines = traceback.format_exception(error)
@@ -194,14 +189,3 @@ class Session:
             self.store.set_trial(trial, reason=reason)
         study = self.store.study(sampler=self.samplers.make(trial.number, "after"))
         study.tell(trial.number, values, state=state)
-
-
-def _refuse_way_out(config: DictConfig, sweep_dir: str) -> None:
-    """Refuse a trial's output folder outside the sweep's: a swept value may have made it."""
-    HydraConfig.instance().set_config(config)
-    subdir = str(OmegaConf.select(config, "hydra.sweep.subdir"))
-    folder = Path(os.path.normpath(Path(sweep_dir, subdir)))
-    if not folder.is_relative_to(os.path.normpath(sweep_dir)):
-        raise SweepError(
-            f"hydra.sweep.subdir={subdir} leads out of {sweep_dir}; choose another one"
-        )

@@ -55,6 +55,18 @@ def client_of(uri: str) -> "MlflowClient":
         OSError: see `mlflow_stores.look_at`.
     """
     mlflow_stores.look_at(uri)
+    import_client()
+    from mlflow import MlflowClient
+
+    with without_collection():
+        local = sqlite_file(uri)
+        if local and not (local.exists() and local.stat().st_size):
+            _make(local)
+        return MlflowClient(tracking_uri=uri)
+
+
+def import_client() -> None:
+    """Import MLflow, which takes seconds, with its settings for a patient and silent client."""
     for name, value in _PATIENCE.items():
         os.environ.setdefault(name, value)
     # Nothing of a user's runs is reported to anyone, unless the user allows it.
@@ -65,12 +77,7 @@ def client_of(uri: str) -> "MlflowClient":
     for name, level in (("alembic", logging.WARNING), ("mlflow.store", logging.CRITICAL)):
         logging.getLogger(name).setLevel(level)
     with without_collection():
-        from mlflow import MlflowClient
-
-        local = sqlite_file(uri)
-        if local and not (local.exists() and local.stat().st_size):
-            _make(local)
-        return MlflowClient(tracking_uri=uri)
+        import mlflow  # noqa: F401
 
 
 @contextmanager
@@ -177,6 +184,7 @@ def log_batch(
     *,
     metrics: Mapping[str, float | Mapping[int, float]] = {},
     step: int = 0,
+    times: Mapping[int, int] = {},
     params: Mapping[str, Any] = {},
     tags: Mapping[str, str] = {},
 ) -> None:
@@ -186,13 +194,14 @@ def log_batch(
         metrics: by name a value, or values by step. What is not finite is left out: MLflow's
             stores refuse it.
         step: of the metrics that are given as a value.
+        times: when the values of a step were measured, in ms since 1970; now by default.
         params: anything but text becomes JSON.
     """
     from mlflow.entities import Metric, Param, RunTag
 
     now = time.time_ns() // 1_000_000
     points = [
-        Metric(name, float(value), now, at)
+        Metric(name, float(value), times.get(at, now), at)
         for name, found in metrics.items()
         for at, value in (found if isinstance(found, Mapping) else {step: found}).items()
         if math.isfinite(value)
@@ -214,7 +223,14 @@ def _batches(entries: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 
 @interrupts_wait()
 def close_run(
-    client: "MlflowClient", run_id: str, status: str, outcome: str | None, reason: str | None = None
+    client: "MlflowClient",
+    run_id: str,
+    status: str,
+    outcome: str | None,
+    reason: str | None = None,
+    *,
+    metrics: Mapping[str, float] = {},
+    tags: Mapping[str, str] = {},
 ) -> None:
     """End a run with what became of it.
 
@@ -222,10 +238,12 @@ def close_run(
         status: FINISHED, FAILED or KILLED.
         outcome: one word for the tag of that name; None leaves the tag as it is.
         reason: why it did not finish, for the tag of that name.
+        metrics: and `tags`, written with these.
     """
-    tags = {"outcome": outcome, "reason": reason}
+    said = {"outcome": outcome, "reason": reason}
+    every = {**tags, **{key: text for key, text in said.items() if text}}
     try:
-        log_batch(client, run_id, tags={key: text for key, text in tags.items() if text})
+        log_batch(client, run_id, metrics=metrics, tags=every)
     finally:
         client.set_terminated(run_id, status)
 
@@ -233,8 +251,7 @@ def close_run(
 @interrupts_wait()
 def release(client: "MlflowClient", run_id: str) -> None:
     """Say that a held run is closed."""
-    if HELD_TAG in client.get_run(run_id).data.tags:
-        client.delete_tag(run_id, HELD_TAG)
+    client.delete_tag(run_id, HELD_TAG)
 
 
 def winner_tags(run_id: str) -> dict[str, str]:

@@ -29,6 +29,8 @@ _DATABASES = {
     "mysql": (3306, b""),
     "mariadb": (3306, b""),
 }
+# What MLflow opens without a plugin, as of 3.17.
+_SCHEMES = {*_DATABASES, "sqlite", "mssql", "http", "https", "file", "databricks", "uc"}
 _ENDINGS = (".db", ".sqlite", ".sqlite3")  # of files of SQLite's
 
 
@@ -39,18 +41,30 @@ def store_lock(uri: str) -> Iterator[None]:
     Raises:
         OSError: the file can't be a store.
     """
-    local = sqlite_file(uri)
-    if local is None:
+    local, lock = sqlite_file(uri), make_lock(uri)
+    if local is None or lock is None:
         yield
         return
-    local.parent.mkdir(parents=True, exist_ok=True)
     from filelock import FileLock  # 0.1 s
 
-    lock = Path(f"{local}.making.lock")  # uv.lock may be there, and would be emptied
-    lock.touch()  # where no file can be made a lock would wait for ever
     with FileLock(lock):
         mlflow_tables.refuse_broken(local)
         yield
+
+
+def make_lock(uri: str) -> Path | None:
+    """The file that locks a SQLite store, made beside it; None for any other store.
+
+    Raises:
+        OSError: no file can be made there; a lock would wait for ever.
+    """
+    local = sqlite_file(uri)
+    if local is None:
+        return None
+    local.parent.mkdir(parents=True, exist_ok=True)
+    lock = Path(f"{local}.making.lock")  # uv.lock may be there, and would be emptied
+    lock.touch()
+    return lock
 
 
 def absolute_store(named: str | None) -> str:
@@ -69,10 +83,21 @@ def look_at(uri: str) -> None:
     if local is None and uri.endswith(_ENDINGS):
         raise OSError(f"it is no URI; write sqlite:///{uri.removeprefix('file:')}")
     if local is None:
+        _refuse_scheme(uri)
         refuse_silent(uri)
     elif local.exists():
         mlflow_tables.refuse_broken(local)
         mlflow_tables.follow_move(local)
+
+
+def _refuse_scheme(uri: str) -> None:
+    scheme, colon, _ = uri.partition("://")
+    if not colon or scheme.partition("+")[0] in _SCHEMES:
+        return
+    from importlib.metadata import entry_points
+
+    if scheme not in entry_points(group="mlflow.tracking_store").names:
+        raise OSError(f"MLflow knows no {scheme}://; write sqlite:///FILE or http://HOST:PORT")
 
 
 def refuse_silent(uri: str) -> None:

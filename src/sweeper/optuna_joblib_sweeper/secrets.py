@@ -2,7 +2,7 @@
 
 import copy
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,7 +13,6 @@ MASK = "***"
 _PASSWORD = re.compile(r"(?<=://)([^/\s:@]*):(?!\d+[/?]|\$\{)[^\s@]*(?:@[^\s@/]*)*@(?=[^/\s])")
 _WORD = r"[\w-]*(?:password|passwd|pwd|token|secret|key)[\w-]*"
 _QUERY = re.compile(rf"(?i)([?&;]{_WORD}=)(?!\$\{{)[^&;\s'\"]*")
-Hidden = Sequence[tuple[tuple[Any, ...], str]]
 
 
 def masked(text: str) -> str:
@@ -34,23 +33,26 @@ def is_masked(uri: str) -> bool:
     return f":{MASK}@" in uri or f"={MASK}" in uri
 
 
-def mask_config(config: "DictConfig") -> Hidden:
-    """Mask every password in the texts of a config, in place.
-
-    Returns:
-        Where they were, and the texts, for `unmask_config`.
-    """
-    from omegaconf import OmegaConf
-
-    texts = _texts(OmegaConf.to_container(config, resolve=False), ())
-    hidden = [(path, text) for path, text in texts if masked(text) != text]
-    _put(config, [(path, masked(text)) for path, text in hidden])
-    return hidden
+def masked_value(value: Any) -> Any:
+    """A copy of plain values, at any depth, with the passwords in their texts masked."""
+    if isinstance(value, Mapping):
+        return {key: masked_value(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [masked_value(item) for item in value]
+    return masked(value) if isinstance(value, str) else value
 
 
-def unmask_config(config: "DictConfig", hidden: Hidden) -> None:
-    """Undo `mask_config`, wherever `config` still has the place."""
-    _put(config, [(path, text) for path, text in hidden if path[0] in config])
+def mask_config(config: "DictConfig") -> None:
+    """Mask every password in the texts of a config, in place."""
+    from omegaconf import OmegaConf, read_write
+
+    for path, text in list(_texts(OmegaConf.to_container(config, resolve=False), ())):
+        if masked(text) != text:
+            node: Any = config
+            for key in path[:-1]:
+                node = node[key]
+            with read_write(node):
+                node[path[-1]] = masked(text)
 
 
 def masked_copy(config: "DictConfig") -> "DictConfig":
@@ -67,14 +69,3 @@ def _texts(node: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], 
         pairs = node.items() if isinstance(node, Mapping) else enumerate(node)
         for key, value in pairs:
             yield from _texts(value, (*path, key))
-
-
-def _put(config: "DictConfig", texts: Hidden) -> None:
-    from omegaconf import read_write
-
-    for path, text in texts:
-        node: Any = config
-        for key in path[:-1]:
-            node = node[key]
-        with read_write(node):
-            node[path[-1]] = text
