@@ -55,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def crowded(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of that folder whose store has 5,000 runs, which differ by seed alone."""
     copied = Path(shutil.copytree(folder, tmp_path_factory.mktemp("many") / "copy"))
-    [run] = runs_in(folder)
+    run, *_ = runs_in(folder)
     with closing(sqlite3.connect(copied / "mlruns" / "mlflow.db")) as database, database:
         database.execute("CREATE TEMP TABLE fresh (id TEXT, number INTEGER)")
         rows = [(f"{number:032x}", number) for number in range(1, RUNS)]
