@@ -31,9 +31,9 @@ def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     """Reads stores by SQL, then as if of a schema that is not known, by MLflow's client."""
     if request.param == "client":
         monkeypatch.setattr(mlflow_tables, "_SCHEMAS", set())
-    reading._looked_at.cache_clear()
+    reading.local_store.cache_clear()
     yield
-    reading._looked_at.cache_clear()
+    reading.local_store.cache_clear()
 
 
 @pytest.fixture

@@ -42,10 +42,10 @@ def main(arguments: Sequence[str]) -> None:
     names = [word for word in words if word not in overrides]
     if not names:
         raise UserError(f"no MODEL; usage: {_USAGE}")
-    where = app.compose(overrides).tracking
-    found = [networks.load(name, where.uri) for name in names]
+    config = app.compose(overrides)
+    found = [networks.load(name, config.tracking.uri) for name in names]
     networks.refuse_mixture(found, names)
-    config = _config(found[0], overrides)
+    config = _with_data_of(found[0], config, overrides)
     data = _data(config, found, names, named=_names_data(overrides))
     part = _part(data, config, found, names, overrides)
     probabilities = networks.mean_probabilities(found, part.images[part.rows], data.pixel_max)
@@ -67,12 +67,12 @@ def _names_data(overrides: Sequence[str]) -> bool:
     return any(word.startswith(("data=", "data.path=", "data.dir=")) for word in overrides)
 
 
-def _config(network: SavedNetwork, overrides: Sequence[str]) -> Config:
-    """The configuration with the data that the network was trained on, unless other is named."""
+def _with_data_of(network: SavedNetwork, config: Config, overrides: Sequence[str]) -> Config:
+    """`config` with the data that the network was trained on, unless other is named."""
     own = network.metadata.get("data", {})
     group = any(word.startswith("data=") for word in overrides)
-    words = [] if group or not own.get("name") else [f"data={own['name']}"]
-    config = app.compose([*words, *overrides])
+    if not group and own.get("name") not in (None, "", config.data.name):
+        config = app.compose([f"data={own['name']}", *overrides])
     if _names_data(overrides):
         return config
     changes: dict[str, Any] = {}

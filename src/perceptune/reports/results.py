@@ -1,6 +1,5 @@
 """The table of finished runs: one row per configuration, over its seeds."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,11 +9,13 @@ from perceptune.errors import UserError
 from perceptune.figures import studies
 from perceptune.nn.layout import Array
 from perceptune.reports.page import Page, mean_and_sd, table
-from perceptune.tracking.reading import RunRecord
+from perceptune.tracking.reading import TESTED, RunRecord
 
 TEXTS = 3  # columns of text, before those of numbers
-_ACCURACY, _SECONDS = "test/accuracy", "fit_seconds"
+_ACCURACY, _SECONDS = TESTED
 _SEED = "seed"  # the only setting that differs between runs of one configuration
+
+Group = tuple[str, frozenset[tuple[str, str]]]
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def gather(runs: Sequence[RunRecord]) -> list[Result]:
         UserError: there is no such run.
     """
     by_id = {run.id: run for run in runs}
-    groups: dict[tuple[str, str], dict[str, RunRecord]] = {}
+    groups: dict[Group, dict[str, RunRecord]] = {}
     for run in runs:
         if run.status == "FINISHED" and _ACCURACY in run.metrics and _SECONDS in run.metrics:
             groups.setdefault(_group_of(run), {})[run.params.get(_SEED, run.id)] = run
@@ -97,11 +98,10 @@ def write(page: Page, results: Sequence[Result]) -> None:
         )
 
 
-def _group_of(run: RunRecord) -> tuple[str, str]:
-    """A key that runs of one configuration and command have in common."""
-    settings = {key: value for key, value in run.params.items() if key != _SEED}
-    command = run.parent or run.tags.get("perceptune.version", "")
-    return command, json.dumps(settings, sort_keys=True)
+def _group_of(run: RunRecord) -> Group:
+    """What runs of one configuration and command have in common."""
+    settings = frozenset(run.params.items()) - {(_SEED, run.params.get(_SEED, ""))}
+    return run.parent or run.tags.get("perceptune.version", ""), settings
 
 
 def _result(members: Sequence[RunRecord], by_id: Mapping[str, RunRecord]) -> Result:

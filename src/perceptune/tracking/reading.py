@@ -6,7 +6,7 @@ A store in a file is read by SQL, any other by MLflow's client, with the same re
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -27,9 +27,11 @@ from perceptune.tracking.store import (
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+TESTED = ("test/accuracy", "fit_seconds")
 RECORD = "run.json"  # in the folder of a run without a store
 
 
+@cache
 def local_store(uri: str) -> Path | None:
     """The file of a store that `mlflow_tables` reads; None for any other.
 
@@ -38,13 +40,10 @@ def local_store(uri: str) -> Path | None:
     """
     refuse_absent(uri)
     with errors_of(uri):
-        return _looked_at(uri) if sqlite_file(uri) else None
-
-
-@cache
-def _looked_at(uri: str) -> Path | None:
-    mlflow_stores.look_at(uri)
-    return mlflow_tables.readable(uri)
+        if sqlite_file(uri) is None:
+            return None
+        mlflow_stores.look_at(uri)
+        return mlflow_tables.readable(uri)
 
 
 def find_experiment(ref: ExperimentRef) -> str | None:
@@ -73,13 +72,14 @@ def all_runs(uri: str) -> list[RunRecord]:
 def tested_runs(uri: str) -> list[RunRecord]:
     """The finished trainings with a test accuracy, after the parents of repeats; oldest first.
 
-    The store finds them, since most runs of a large one are trials without.
+    The store finds them, since most runs of a large one are trials without. Of one in a file only
+    these metrics are read.
 
     Raises:
         StoreError: the store cannot be read.
     """
     parents = _search(uri, tag=("kind", "repeats"))
-    tested = _search(uri, finished_with="test/accuracy")
+    tested = _search(uri, finished_with=TESTED)
     return list({run.id: run for run in (*parents, *tested)}.values())
 
 
@@ -227,18 +227,17 @@ def _folder_record(folder: Path, read: Mapping[str, Any]) -> RunRecord:
 
 
 def _search(
-    uri: str, *, tag: tuple[str, str] | None = None, finished_with: str | None = None
+    uri: str, *, tag: tuple[str, str] | None = None, finished_with: Sequence[str] = ()
 ) -> list[RunRecord]:
-    """The runs with a tag of that value, or those that finished with a metric; all without both."""
+    """See `mlflow_tables.find_runs`."""
     local = local_store(uri)
     with errors_of(uri):
         if local:
             return mlflow_tables.find_runs(local, tag=tag, finished_with=finished_with)
-        client, conditions = client_to_read(uri), []
-        if tag:
-            conditions.append(f"tags.`{tag[0]}` = '{tag[1]}'")
-        if finished_with:
-            conditions.append(f"attributes.status = 'FINISHED' and metrics.`{finished_with}` >= 0")
+        client = client_to_read(uri)
+        conditions = [f"tags.`{tag[0]}` = '{tag[1]}'"] if tag else []
+        conditions += ["attributes.status = 'FINISHED'"] if finished_with else []
+        conditions += [f"metrics.`{name}` >= 0" for name in finished_with]
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
         return list(map(_record, search(client, experiments, " and ".join(conditions))))
 

@@ -83,7 +83,6 @@ def serve_runs(uri: str, host: str, port: int) -> None:
     files = os.environ.get("MLFLOW_ARTIFACTS_DESTINATION", "./mlartifacts")
     os.environ |= {
         "_MLFLOW_SERVER_FILE_STORE": uri,
-        "_MLFLOW_SERVER_REGISTRY_STORE": uri,
         "_MLFLOW_SERVER_ARTIFACT_ROOT": root,
         "_MLFLOW_SERVER_ARTIFACT_DESTINATION": files,
         "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",

@@ -5,6 +5,7 @@ are those of MLflow's client; a store in another place, or of a schema that is n
 for the client to read.
 """
 
+import json
 import math
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -31,12 +32,12 @@ _RUNS = """
     WHERE run_uuid IN ({})
     ORDER BY start_time IS NULL, start_time, run_uuid
 """
-# Of `RunRecord`, the tables of its mappings, and the values in them.
-_MAPPINGS = {
-    "params": ("params", "value"),
-    "metrics": ("latest_metrics", "CASE WHEN is_nan THEN NULL ELSE value END"),
-    "tags": ("tags", "value"),
-}
+# As JSON, which is decoded in half the time that rows take; it would round numbers.
+_TEXTS = "SELECT run_uuid, json_group_object(key, value) FROM {} WHERE run_uuid IN ({}) GROUP BY 1"
+_METRICS = """
+    SELECT run_uuid, key, CASE WHEN is_nan THEN NULL ELSE value END FROM latest_metrics
+    WHERE run_uuid IN ({})
+"""
 _VERSION = "SELECT source FROM model_versions {} WHERE current_stage != 'Deleted_Internal'"
 _ALIASES = "JOIN registered_model_aliases USING (workspace, name, version)"
 # Columns with the locations of artifacts.
@@ -93,35 +94,39 @@ def find_run(local: Path, run_id: str) -> RunRecord | None:
 
 
 def find_runs(
-    local: Path, *, tag: tuple[str, str] | None = None, finished_with: str | None = None
+    local: Path, *, tag: tuple[str, str] | None = None, finished_with: Sequence[str] = ()
 ) -> list[RunRecord]:
     """The runs that were not deleted, oldest first.
 
     Args:
         local: the store's file.
         tag: a tag that they have, with its value.
-        finished_with: a metric of those that finished.
+        finished_with: metrics of those that finished, which are the only ones that are read.
     """
-    chosen, values = f"SELECT run_uuid {_ACTIVE}", list(tag or ())
+    chosen, values = f"SELECT run_uuid {_ACTIVE}", [*(tag or ()), *finished_with]
     if tag:
         chosen += " AND run_uuid IN (SELECT run_uuid FROM tags WHERE key = ? AND value = ?)"
     if finished_with:
-        values.append(finished_with)
         chosen += " AND status = 'FINISHED'"
+    for _ in finished_with:
         chosen += " AND run_uuid IN (SELECT run_uuid FROM latest_metrics WHERE key = ?)"
-    return _runs(local, chosen, values)
+    return _runs(local, chosen, values, finished_with)
 
 
-def _runs(local: Path, chosen: str, values: Sequence[str]) -> list[RunRecord]:
-    """The runs whose ids the SQL `chosen` gives, of one moment."""
+def _runs(
+    local: Path, chosen: str, values: Sequence[str], metrics: Sequence[str] = ()
+) -> list[RunRecord]:
+    """The runs whose ids the SQL `chosen` gives, of one moment; `metrics` restricts theirs."""
+    names = f" AND key IN ({', '.join('?' * len(metrics))})" if metrics else ""
     with _opened(local) as database:
         database.execute("BEGIN")
         runs = {row[0]: RunRecord(*row) for row in database.execute(_RUNS.format(chosen), values)}
-        for mapping, (table, found) in _MAPPINGS.items():
-            query = f"SELECT run_uuid, key, {found} FROM {table} WHERE run_uuid IN ({chosen})"
-            kept = {run_id: getattr(run, mapping) for run_id, run in runs.items()}
-            for run_id, key, value in database.execute(query, values):
-                kept[run_id][key] = math.nan if value is None else value
+        for table in ("params", "tags"):
+            for run_id, texts in database.execute(_TEXTS.format(table, chosen), values):
+                getattr(runs[run_id], table).update(json.loads(texts))
+        numbers = database.execute(_METRICS.format(chosen) + names, [*values, *metrics])
+        for run_id, key, value in numbers:
+            runs[run_id].metrics[key] = math.nan if value is None else value
     return list(runs.values())
 
 

@@ -3,9 +3,10 @@
 import copy
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf, read_write
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 MASK = "***"
 # A port is no password, and an interpolation is none yet. A password may hold @ and /.
@@ -41,8 +42,10 @@ def masked_value(value: Any) -> Any:
     return masked(value) if isinstance(value, str) else value
 
 
-def mask_config(config: DictConfig) -> None:
+def mask_config(config: "DictConfig") -> None:
     """Mask every password in the texts of a config, in place."""
+    from omegaconf import OmegaConf, read_write
+
     for path, text in list(_texts(OmegaConf.to_container(config, resolve=False), ())):
         if masked(text) != text:
             node: Any = config
@@ -52,7 +55,7 @@ def mask_config(config: DictConfig) -> None:
                 node[path[-1]] = masked(text)
 
 
-def masked_copy(config: DictConfig) -> DictConfig:
+def masked_copy(config: "DictConfig") -> "DictConfig":
     """A copy of a config with its passwords masked."""
     copied = copy.deepcopy(config)
     mask_config(copied)
