@@ -14,7 +14,6 @@ from benchmarking import Show
 from pytest_benchmark.fixture import BenchmarkFixture
 from threadpoolctl import threadpool_limits
 
-from perceptune import machine
 from perceptune.data.sources import DataSpec, load
 from perceptune.data.split import Split, split
 from perceptune.nn.activations import Relu
@@ -27,6 +26,7 @@ from perceptune.nn.schedules import Constant
 from perceptune.nn.state import TrainingState
 from perceptune.nn.trainer import Trainer
 from perceptune.nn.workspace import Workspace
+from perceptune.tracking.ownership import blas
 
 W1 = (784, 128, 64, 10)
 BURSTS, STEPS = 200, 10  # in turn with the products, so that both meet the same noise
@@ -94,7 +94,7 @@ def test_a_step_beside_its_products(
             floors.append(seconds(products, STEPS))
             ratios.append(ours / floors[-1])
         benchmark(step)
-    name = f"{type(optimizer).__name__} step / its products ({machine.blas()['kernel']})"
+    name = f"{type(optimizer).__name__} step / its products ({blas()['kernel']})"
     show(name, float(np.median(ratios)), "×", goal)
     show("  of which the products", 1e6 * float(np.median(floors)), "µs", "none")
 
@@ -114,5 +114,5 @@ def test_a_full_batch_beside_its_products(parts: Split, show: Show) -> None:
             ours = seconds(trainer.run_epoch, 1)
             whole.z[-1][:] = 1e-9
             ratios.append(ours / seconds(products, 1))
-    kernel = machine.blas()["kernel"]
+    kernel = blas()["kernel"]
     show(f"full batch, 10 units / its products ({kernel})", float(np.median(ratios)), "×", "none")

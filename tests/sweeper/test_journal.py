@@ -14,7 +14,7 @@ import pytest
 from apps import Sweeps
 
 from optuna_joblib_sweeper import current_trial, load_study
-from optuna_joblib_sweeper._journal import drop_torn_end, open_journal
+from optuna_joblib_sweeper._journal import Journal, drop_torn_end
 from optuna_joblib_sweeper.errors import SweepError
 
 OTHER_FILES = {
@@ -57,7 +57,7 @@ def contents(folder: Path) -> dict[str, bytes | None]:
 
 def make_journal(path: Path) -> list[bytes]:
     """A journal of one study with two trials, each with a value; returns its lines."""
-    study = optuna.create_study(study_name="test", storage=open_journal(path))
+    study = optuna.create_study(study_name="test", storage=Journal(path))
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
     return path.read_bytes().splitlines(keepends=True)
 
@@ -131,7 +131,7 @@ def test_a_first_line_that_is_torn_is_dropped_as_well(sweep: Sweeps) -> None:
 
 def test_nothing_is_glued_to_a_line_that_another_process_left_torn(tmp_path: Path) -> None:
     journal = tmp_path / "optuna.journal"
-    storage = open_journal(journal)
+    storage = Journal(journal)
     study = optuna.create_study(study_name="test", storage=storage)
     with journal.open("ab") as file:
         file.write(b'{"op_code":4,"wor')
@@ -252,3 +252,28 @@ def start(sweep: Sweeps, task: Callable[[Any], Any], *arguments: str) -> str:
     except SweepError as refusal:
         return str(refusal)
     return ""
+
+
+def test_what_is_held_is_written_at_once_and_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    storage, other = Journal(path), Journal(path)
+    study = optuna.create_study(study_name="test", storage=storage)
+    trial = study.ask()
+    before = path.read_bytes()
+    with storage.one_write():
+        assert 0 <= trial.suggest_float("x", 0, 1) <= 1
+        trial.suggest_int("y", 0, 9)
+        assert path.read_bytes() == before
+    assert path.read_bytes().count(b"\n") == before.count(b"\n") + 2
+    for reader in (storage, other):
+        assert list(reader.get_trial(trial._trial_id).params) == ["x", "y"]
+
+
+def test_what_is_held_is_written_when_the_block_fails(tmp_path: Path) -> None:
+    storage = Journal(tmp_path / "journal")
+    study = optuna.create_study(study_name="test", storage=storage)
+    trial = study.ask()
+    with pytest.raises(KeyError), storage.one_write():
+        trial.suggest_float("x", 0, 1)
+        raise KeyError
+    assert list(study.trials[0].params) == ["x"]

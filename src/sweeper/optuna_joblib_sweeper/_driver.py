@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -28,7 +29,7 @@ from optuna_joblib_sweeper import (
 from optuna_joblib_sweeper._engine import Engine, sent
 from optuna_joblib_sweeper._job import Job, StudyPlan
 from optuna_joblib_sweeper._progress import Display
-from optuna_joblib_sweeper._record import damage_in_a_line
+from optuna_joblib_sweeper._record import damage_in_a_line, draw_figures
 from optuna_joblib_sweeper._study import StudyStore
 from optuna_joblib_sweeper._tally import Tally
 from optuna_joblib_sweeper._values import override_text
@@ -127,9 +128,9 @@ class Sweep:
                 self._refuse_empty(result)
             if self.plan.settings.confirm.top:
                 self._confirm(result.ranked()[: self.plan.settings.confirm.top])
-            _private.close_workers()  # they end while results are written
-            self._write(self.store.result().winners[0])
-            self._complete(self.store.result())
+            with self._figures_drawn():
+                self._write(self.store.result().winners[0])
+                self._complete(self.store.result())
 
     @contextmanager
     def _workers_started(self) -> Iterator[None]:
@@ -219,7 +220,7 @@ class Sweep:
 
     def _refuse_empty(self, result: SweepResult) -> None:
         if self.parent is not None:
-            self.parent.log_result(result, None, plots=False)
+            self.parent.log_result(result, None)
         what = f"study {result.name} has no complete trial of {len(result.trials)}"
         failed = result.of("fail")
         if not failed:
@@ -258,7 +259,23 @@ class Sweep:
         self._print_failures(result)
         if self.parent is not None:
             config = secrets.masked_copy(plan.composer.compose_again(winner.overrides)[1])
-            self.parent.log_result(result, OmegaConf.to_yaml(config), settings.mlflow.plots)
+            self.parent.log_result(result, OmegaConf.to_yaml(config))
+
+    @contextmanager
+    def _figures_drawn(self) -> Iterator[None]:
+        """A worker draws the figures of the parent run while results are written."""
+        settings, paths = self.plan.settings, self.store.paths
+        if self.parent is None or not settings.mlflow.plots:
+            _private.close_workers()
+            yield
+            return
+        with TemporaryDirectory() as folder:
+            draw = partial(draw_figures, paths.storage, self.store.name, folder)
+            drawn = _pool.aside(draw, settings.n_jobs, settings)
+            yield
+            drawn()
+            _private.close_workers()  # they end while the run is closed
+            self.parent.log_figures(folder)
 
     def _complete(self, result: SweepResult) -> None:
         """Hand the study to the app, once for each winner: a resume may find nothing new."""

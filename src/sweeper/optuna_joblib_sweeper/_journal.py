@@ -8,6 +8,7 @@ import logging
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from io import UnsupportedOperation
 from itertools import count
 from pathlib import Path
@@ -46,9 +47,38 @@ _SHAPES: Mapping[Any, Mapping[str, Any]] = {
 _NEW_TRIAL = {"user_attrs": dict, "system_attrs": dict, "intermediate_values": dict}
 
 
-def open_journal(path: Path) -> JournalStorage:
-    """A journal to read and write; it is made if it is not there."""
-    return JournalStorage(JournalFileBackend(str(path), lock_obj=_Lock(path)))
+class Journal(JournalStorage):
+    """A journal that can write several lines at once."""
+
+    def __init__(self, path: Path) -> None:
+        """Open it; it is made if it is not there."""
+        self._file = _File(str(path), lock_obj=_Lock(path))
+        super().__init__(self._file)
+
+    @contextmanager
+    def one_write(self) -> Iterator[None]:
+        """What the block writes goes to the file at its end, and is read from there on.
+
+        Each write takes the lock, and waits for the disk.
+        """
+        held: list[dict[str, Any]] = []
+        self._file.held = held
+        try:
+            yield
+        finally:
+            self._file.held = None
+            if held:
+                self._file.append_logs(held)
+
+
+class _File(JournalFileBackend):
+    held: list[dict[str, Any]] | None = None
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        if self.held is None:
+            super().append_logs(logs)
+        else:
+            self.held += logs
 
 
 def read_journal(path: Path) -> JournalStorage:

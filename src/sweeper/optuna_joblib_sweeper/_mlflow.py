@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
@@ -99,8 +101,9 @@ class ParentRun:
         if time.monotonic() - self.flushed > FLUSH_SECONDS:
             self._flush()
 
-    def _flush(self) -> None:
-        mlflow_runs.log_batch(self.client, self.link.run_id, metrics={"best_value": self.best})
+    def _flush(self, tags: Mapping[str, str] = {}) -> None:
+        metrics = {"best_value": self.best}
+        mlflow_runs.log_batch(self.client, self.link.run_id, metrics=metrics, tags=tags)
         self.best = {}
         self.flushed = time.monotonic()
 
@@ -124,28 +127,34 @@ class ParentRun:
             mlflow_runs.close_run(self.client, run_id, "KILLED", None, "interrupted")
 
     @interrupts_wait()
-    def log_result(self, result: SweepResult, config: str | None, plots: bool) -> None:
+    def log_result(self, result: SweepResult, config: str | None) -> None:
         """What the study found, when all trials are done.
 
         Args:
             config: the winner's, as YAML.
-            plots: whether its figures are kept as well.
         """
-        self._flush()
         tags = {"trials": str(len(result.trials))}
         if result.winner is not None:
             tags["best_trial"] = str(result.winner.number)
             tags |= mlflow_runs.winner_tags(result.winner.run_id or "")
             params = result.winner.params.items()
             tags |= {f"best/{_legal(key)}": _values.override_text(value) for key, value in params}
-        mlflow_runs.log_batch(self.client, self.link.run_id, tags=tags)
-        self.client.log_text(self.link.run_id, _outputs.trials_csv(result), "trials.csv")
-        if config is not None:
-            self.client.log_text(self.link.run_id, config, "best_config.yaml")
-            for path in (self.store.paths.results, self.store.paths.overlay):
-                self.client.log_artifact(self.link.run_id, str(path))
-        for name, figure in result.figures() if plots else ():
-            self.client.log_figure(self.link.run_id, figure, f"plots/{name}.png")
+        self._flush(tags)
+        with TemporaryDirectory() as folder:
+            files = {"trials.csv": _outputs.trials_csv(result)}
+            if config is not None:
+                own = (self.store.paths.results, self.store.paths.overlay)
+                files |= {path.name: path.read_text() for path in own}
+                files["best_config.yaml"] = config
+            for name, text in files.items():
+                Path(folder, name).write_text(text)
+            self.client.log_artifacts(self.link.run_id, folder)
+
+    @interrupts_wait()
+    def log_figures(self, folder: str) -> None:
+        """Keep the figures that were drawn into a folder."""
+        if any(Path(folder).iterdir()):
+            self.client.log_artifacts(self.link.run_id, folder, "plots")
 
     @interrupts_wait()
     def close(self, status: str, reason: str | None) -> None:

@@ -86,6 +86,25 @@ def started(prepare: Run, n_jobs: int, settings: Settings) -> Iterator[None]:
         deque(ends, maxlen=0)
 
 
+def aside(run: Callable[[], Any], n_jobs: int, settings: Settings) -> Callable[[], None]:
+    """Have a worker call `run`; the function returned waits for it, or calls it if that fails."""
+    if settings.backend != "loky":
+        return run
+    ends = _start(_call, [run], n_jobs, settings)
+
+    def wait() -> None:
+        try:
+            deque(ends, maxlen=0)
+        except TerminatedWorkerError:
+            run()
+
+    return wait
+
+
+def _call(run: Callable[[], Any]) -> None:
+    run()
+
+
 def _backend(n_jobs: int, settings: Settings) -> Any:
     if settings.backend != "loky":
         return settings.backend  # by name: joblib registers clusters when one is named

@@ -143,6 +143,12 @@ def read_study(storage: str, name: str) -> SweepResult:
         return sweep_result(Study(study_name=name, storage=opened), storage)
 
 
+def draw_figures(storage: str, name: str, folder: str) -> None:
+    """Draw a study's figures into files."""
+    for figure_name, figure in read_study(storage, name).figures():
+        figure.savefig(Path(folder, f"{figure_name}.png"))
+
+
 def sweep_result(study: Study, storage: str) -> SweepResult:
     """The study as plain values; one that plain Optuna made has fewer of them."""
     record = StudyRecord.read(study.user_attrs)

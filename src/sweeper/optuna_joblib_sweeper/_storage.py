@@ -13,7 +13,7 @@ from urllib.parse import quote
 from filelock import FileLock, Timeout
 from optuna.storages import BaseStorage, RDBStorage, get_storage
 
-from optuna_joblib_sweeper._journal import drop_torn_end, open_journal, read_journal
+from optuna_joblib_sweeper._journal import Journal, drop_torn_end, read_journal
 from optuna_joblib_sweeper.errors import SweepError, reason_of
 from optuna_joblib_sweeper.paths import StudyPaths, sqlite_file
 
@@ -28,7 +28,7 @@ def open_storage(storage: str) -> BaseStorage:
         if "://" in storage:
             return get_storage(storage)
         Path(storage).parent.mkdir(parents=True, exist_ok=True)
-        return open_journal(Path(storage))
+        return Journal(Path(storage))
 
 
 def read_storage(storage: str) -> BaseStorage:

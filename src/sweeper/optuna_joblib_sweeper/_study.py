@@ -5,6 +5,7 @@ so a study interrupted and resumed has the very trials of one that ran straight 
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +16,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from optuna_joblib_sweeper._fingerprint import Fingerprint
+from optuna_joblib_sweeper._journal import Journal
 from optuna_joblib_sweeper._private import trial_id
 from optuna_joblib_sweeper._record import (
     StudyRecord,
@@ -181,6 +183,10 @@ class StudyStore:
         """Change fields of the record of a trial that is not finished."""
         for key, value in values.items():
             self.storage.set_trial_user_attr(trial_id(trial), key, value)
+
+    def one_write(self) -> AbstractContextManager[None]:
+        """Write what the block changes of a trial at its end, and at once where that is known."""
+        return self.storage.one_write() if isinstance(self.storage, Journal) else nullcontext()
 
     def running(self, driver: Mapping[str, str]) -> list[FrozenTrial]:
         """Trials in flight for which `driver` answers."""

@@ -127,7 +127,7 @@ class Session:
         study = self.store.study(sampler=self.samplers.make(number))
         # QMC counts its points in the storage: counting must not interleave.
         counts = type(study.sampler).__name__ == "QMCSampler"
-        with _storage.trial_lock(plan.paths) if counts else nullcontext():
+        with _storage.trial_lock(plan.paths) if counts else self.store.one_write():
             optuna_trial = _private.optuna_trial(study, trial)
             # Drawn now, under the trial's own seed, and not at the first parameter that is left.
             _ = optuna_trial.relative_params
