@@ -54,7 +54,7 @@ def main(config: DictConfig) -> float:
     torch.manual_seed(config.seed)
     mlflow.set_tracking_uri(config.store)
     mlflow.set_experiment(config.experiment)
-    train, validation = mnist(config.data_dir, config.validation)
+    train, validation = mnist(config.data_dir)
     model = network(config)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
     with mlflow.start_run():
