@@ -17,8 +17,8 @@ memory, as is their default.
 
 The second race ends with the first epoch whose recorded validation accuracy is 98.3 %: our TPE
 with asynchronous successive halving against their random search, both over the same widths,
-learning rates and dropout, trials of up to 15 epochs. A side that has not arrived when its time is
-over counts as not arrived; a median is given where most seeds arrived.
+learning rates and dropout, in trials of up to 15 epochs in which the learning rate falls as a
+cosine. Where a side has not arrived when its time is over, its seconds are infinite.
 
 On both sides the files of MNIST are unpacked or cached, and the store exists, before the clock
 starts; both hold out the same 5,000 samples. Variables that restrict the libraries of matrix
@@ -180,6 +180,7 @@ class Ours(Side):
         hidden = ",".join(f"[{first},{second}]" for first in WIDTHS[0] for second in WIDTHS[1])
         return self._study(
             f"train.epochs={size.longest}",
+            "schedule=cosine",
             f"seed={seed}",
             f"hydra.sweeper.n_trials={size.most}",
             "hydra/sweeper/sampler=tpe",
@@ -221,6 +222,7 @@ class Theirs(Side):
         first, second = (",".join(map(str, widths)) for widths in WIDTHS)
         return self._study(
             f"epochs={size.longest}",
+            "schedule=cosine",
             f"seed={seed}",
             f"hydra.sweeper.n_trials={size.most}",
             "hydra/sweeper/sampler=random",
