@@ -15,6 +15,7 @@ from mnist import mnist
 from omegaconf import DictConfig
 from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 
 def network(config: DictConfig) -> nn.Sequential:
@@ -54,15 +55,19 @@ def main(config: DictConfig) -> float:
     torch.manual_seed(config.seed)
     mlflow.set_tracking_uri(config.store)
     mlflow.set_experiment(config.experiment)
-    train, validation = mnist(config.data_dir, config.validation)
+    train, validation = mnist(config.data_dir)
     model = network(config)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
+    decays = config.schedule == "cosine"
+    schedule = CosineAnnealingLR(optimizer, config.epochs) if decays else None
     with mlflow.start_run():
         mlflow.log_params(dict(config))
         best = 0.0
         for epoch in range(1, config.epochs + 1):
             began = time.perf_counter()
             measured = run_epoch(model, optimizer, *train, config.batch_size)
+            if schedule:
+                schedule.step()
             measured |= evaluate(model, *validation)
             measured["epoch_seconds"] = time.perf_counter() - began
             mlflow.log_metrics(measured, step=epoch)
