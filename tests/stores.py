@@ -13,12 +13,12 @@ from optuna_joblib_sweeper import mlflow_runs
 
 def copy_new_stores(template: Path) -> None:
     """In this process, make new stores as copies of `template`, which the first one makes."""
-    make = mlflow_runs._make
+    write = mlflow_runs._write_new
 
     def copy(local: Path) -> None:
         with FileLock(f"{template}.lock"):
             if not template.exists():
-                make(template)
+                write(template)
         copyfile(template, local)
 
-    mlflow_runs._make = copy
+    mlflow_runs._write_new = copy

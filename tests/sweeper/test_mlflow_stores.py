@@ -210,14 +210,17 @@ def test_a_server_that_takes_a_connection_and_says_nothing_is_refused(
             mlflow_stores.look_at(uri)
 
 
+def test_a_scheme_that_mlflow_does_not_know_is_refused() -> None:
+    with pytest.raises(OSError, match="MLflow knows no nonsense://"):
+        mlflow_stores.look_at("nonsense://x")
+
+
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(OSError, match="does not answer"):
         mlflow_stores.look_at("http://no-such-host.invalid")
 
 
-@pytest.mark.parametrize(
-    "uri", ["databricks", "databricks://me", "postgresql:///x", "nonsense://x"]
-)
+@pytest.mark.parametrize("uri", ["databricks", "databricks://me", "postgresql:///x"])
 def test_what_has_no_address_is_left_to_mlflow(uri: str) -> None:
     mlflow_stores.look_at(uri)
 

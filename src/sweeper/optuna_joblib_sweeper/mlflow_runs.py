@@ -94,15 +94,19 @@ def without_collection() -> Iterator[None]:
 
 def _make(local: Path) -> None:
     """Make a store beside its place, then move it there: a kill leaves a whole one or none."""
-    from mlflow import MlflowClient
-
     leftovers.clear(local.parent, f".{local.name}.*")
     partial = local.with_name(f".{local.name}.{leftovers.mark()}")
     try:
-        MlflowClient(tracking_uri=f"sqlite:///{partial}")
+        _write_new(partial)
         partial.replace(local)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _write_new(local: Path) -> None:
+    from mlflow import MlflowClient
+
+    MlflowClient(tracking_uri=f"sqlite:///{local}")
 
 
 def experiment_id(client: "MlflowClient", name: str, artifact_location: str | None = None) -> str:
