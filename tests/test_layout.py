@@ -85,7 +85,7 @@ TESTED_FROM_ABOVE = [
     (
         "sweeper/test_studies.py",
         "optuna_joblib_sweeper",
-        "_engine _job _pool _progress _record _study _worker",
+        "_engine _job _progress _record _study _worker",
         "whole studies by an app's command line, with processes for workers",
     ),
     (

@@ -142,7 +142,9 @@ def test_uneven_tasks(tmp_path: Path, show: Show) -> None:
 
 
 @pytest.mark.parametrize("finished", [200, 2_000, 10_000])
-def test_sampling_in_a_large_study(tmp_path: Path, show: Show, finished: int) -> None:
+def test_sampling_in_a_large_study(
+    tmp_path: Path, show: Show, monkeypatch: pytest.MonkeyPatch, finished: int
+) -> None:
     rng = random.Random(1)
     space = {f"x{index}": optuna.distributions.FloatDistribution(0, 1) for index in range(3)}
     points = [{name: rng.random() for name in space} for _ in range(finished)]
@@ -153,8 +155,9 @@ def test_sampling_in_a_large_study(tmp_path: Path, show: Show, finished: int) ->
     memory = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=1))
     paths = StudyPaths.read("late", tmp_path, str(tmp_path / "journal"))
     storage = open_storage(paths.storage)
-    for study in (memory, optuna.create_study(study_name="late", storage=storage)):
-        with storage.one_write():  # type: ignore[attr-defined]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)  # a thousand writes do not wait for the disk
+        for study in (memory, optuna.create_study(study_name="late", storage=storage)):
             study.add_trials(trials)
     store = StudyStore(paths, storage)
     settings = SimpleNamespace(sampler=TPE, is_grid=False)

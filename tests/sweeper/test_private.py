@@ -124,3 +124,26 @@ def test_what_only_the_running_script_knows_can_not_be_sent(
     assert not _private.can_be_sent(cloudpickle.dumps(found))
     assert _private.can_be_sent(cloudpickle.dumps(lambda: 1))
     assert sys.modules["__main__"] is main
+
+
+@pytest.mark.parametrize("name", ["TPESampler", "NSGAIISampler"])
+def test_samplers_that_share_what_they_know_of_a_space_suggest_as_fresh_ones(name: str) -> None:
+    import optuna
+
+    from optuna_joblib_sweeper import _private
+
+    made, kept = getattr(optuna.samplers, name), {}  # type: ignore[var-annotated]
+    drawn = []
+    for shares in (False, True):
+        study = optuna.create_study()
+        for number in range(30):
+            study.sampler = made(seed=number)
+            if shares:
+                _private.share_search_spaces(study.sampler, kept)
+            trial = study.ask()
+            x = trial.suggest_float("x", 0, 1)
+            y = trial.suggest_int("y", 0, 9) if number > 20 else 0
+            study.tell(trial, x + y)
+        drawn.append([trial.params for trial in study.trials])
+    assert drawn[0] == drawn[1]
+    assert kept

@@ -270,10 +270,9 @@ class Sweep:
             yield
             return
         with TemporaryDirectory() as folder:
-            draw = partial(draw_figures, paths.storage, self.store.name, folder)
-            drawn = _pool.aside(draw, settings.n_jobs, settings)
-            yield
-            drawn()
+            draw = partial(draw_figures, paths.storage, self.store.name)
+            with _pool.aside(draw, folder, settings.n_jobs, settings):
+                yield
             _private.close_workers()  # they end while the run is closed
             self.parent.log_figures(folder)
 

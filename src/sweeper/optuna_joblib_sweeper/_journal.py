@@ -59,7 +59,8 @@ class Journal(JournalStorage):
     def one_write(self) -> Iterator[None]:
         """What the block writes goes to the file at its end, and is read from there on.
 
-        Each write takes the lock, and waits for the disk.
+        Each write takes the lock, and waits for the disk. No trial can be made inside: Optuna reads
+        its number back.
         """
         held: list[dict[str, Any]] = []
         self._file.held = held

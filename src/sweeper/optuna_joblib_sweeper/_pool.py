@@ -5,7 +5,7 @@ It refuses to know what a token means.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from joblib import Parallel, delayed, parallel_config
@@ -81,28 +81,35 @@ def started(prepare: Run, n_jobs: int, settings: Settings) -> Iterator[None]:
         yield
         return
     ends = _start(prepare, range(n_jobs), n_jobs, settings)
-    yield
-    with suppress(TerminatedWorkerError):
-        deque(ends, maxlen=0)
+    try:
+        yield
+    finally:
+        _all_end(ends)
 
 
-def aside(run: Callable[[], Any], n_jobs: int, settings: Settings) -> Callable[[], None]:
-    """Have a worker call `run`; the function returned waits for it, or calls it if that fails."""
+@contextmanager
+def aside(run: Run, token: Any, n_jobs: int, settings: Settings) -> Iterator[None]:
+    """A worker calls `run(token)` while the block runs; if it can't, this process does after it."""
+    is_done = False
     if settings.backend != "loky":
-        return run
-    ends = _start(_call, [run], n_jobs, settings)
-
-    def wait() -> None:
+        yield
+    else:
+        ends = _start(run, [token], n_jobs, settings)
         try:
-            deque(ends, maxlen=0)
-        except TerminatedWorkerError:
-            run()
+            yield
+        finally:
+            is_done = _all_end(ends)
+    if not is_done:
+        run(token)
 
-    return wait
 
-
-def _call(run: Callable[[], Any]) -> None:
-    run()
+def _all_end(ends: Iterator[Any]) -> bool:
+    """Wait for calls, as joblib complains of those that nobody waits for; False if one failed."""
+    try:
+        deque(ends, maxlen=0)
+    except Exception:
+        return False
+    return True
 
 
 def _backend(n_jobs: int, settings: Settings) -> Any:
