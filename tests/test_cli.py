@@ -187,7 +187,8 @@ def test_folders_of_jobs_may_be_named_by_what_was_typed(
     perceptune: Perceptune, tmp_path: Path
 ) -> None:
     subdir = "hydra.sweep.subdir=${hydra.job.override_dirname}"
-    perceptune("train", "-m", "seed=0,1", "train.epochs=1", "tracking.figures=none", subdir)
+    words = ("train", "-m", "seed=0,1", "train.epochs=1", "tracking.figures=none", subdir)
+    perceptune(*words, "hydra.launcher.n_jobs=1")
     names = {folder.name for folder in tmp_path.glob("mlruns/hydra/*/*/seed*")}
     folder = "seed={},tracking.figures=none,train.epochs=1"
     assert names == {folder.format(0), folder.format(1)}
@@ -320,14 +321,22 @@ def test_what_cannot_be_written_is_reported_after_the_work(tmp_path: Path) -> No
     assert len(list(tmp_path.rglob("best.npz"))) == 1
 
 
-def test_characters_that_a_terminal_lacks_are_replaced(
-    perceptune: Perceptune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
-    answer = perceptune("train", "repeats=2", *UNTRACKED)
+def test_characters_that_a_terminal_lacks_are_replaced(tmp_path: Path) -> None:
+    def answer_to(*words: str) -> "subprocess.CompletedProcess[str]":
+        ascii_alone = os.environ | {"PYTHONIOENCODING": "ascii"}
+        return subprocess.run(
+            [*COMMAND, "train", *words],
+            cwd=tmp_path,
+            env=ascii_alone,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    answer = answer_to("repeats=2", "hydra.launcher.n_jobs=1", *UNTRACKED)
     assert answer.returncode == 0, answer.stderr
     assert "% ? " in answer.stdout  # ±
-    answer = perceptune("train", "données=1")
+    answer = answer_to("données=1")
     assert answer.stderr.startswith("perceptune: donn?es does not exist")
 
 

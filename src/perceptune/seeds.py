@@ -98,6 +98,17 @@ class Setting:
         return max(self.runs, key=lambda run: rank(run.metrics, objectives)).record.id
 
 
+def refuse_single(config: Config) -> None:
+    """Refuse what only a single training can do.
+
+    Raises:
+        UserError: `config` resumes or registers a run.
+    """
+    for name in ("resume", "register"):
+        if getattr(config, name) is not None:
+            raise UserError(f"{name} is for one training, got repeats={config.repeats}; drop one")
+
+
 def train_seeds(
     config: Config,
     overrides: Sequence[str],
@@ -119,12 +130,8 @@ def train_seeds(
         on_end: called with each seed and its result, in the order in which they end.
 
     Raises:
-        UserError: a seed failed; or `config` resumes or registers a run, which only a single
-            training can do.
+        UserError: a seed failed.
     """
-    for name in ("resume", "register"):
-        if getattr(config, name) is not None:
-            raise UserError(f"{name} is for one training, got repeats={config.repeats}; drop one")
     seeds = seeds_of(config)
     words = [word for word in overrides if word.partition("=")[0] not in ("repeats", "seed")]
     tasks = [partial(_train_one, config, seed, words, folder, train) for seed in seeds]

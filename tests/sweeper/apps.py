@@ -145,11 +145,12 @@ hydra:
   sweeper:
     study_name: test
     storage: optuna.journal
+    backend: sequential
 """
 
 
 class Sweeps:
-    """Sweeps in this process, over a task given as a function; all share one pool of workers."""
+    """Sweeps, trials included, in this process, over a task given as a function."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -150,6 +150,7 @@ def _train_seeds(
     from perceptune import seeds
     from perceptune.runs.run import name_of
 
+    seeds.refuse_single(config)
     with ExitStack() as own:
         if n_jobs is not None:
             parent = own.enter_context(
