@@ -81,7 +81,7 @@ def test_a_zip_with_several_tables_is_refused_by_their_names(tmp_path: Path) -> 
         (b"PK\x03\x04 no more", "cannot read"),
         (b"1," * (1 << 23), "line 1, is longer than any image"),
         (gzip.compress(bytes(1 << 27), 1), "line 1, holds null bytes"),
-        (gzip.compress(b"\n" * (1 << 27)), "unpacks to more than 67 MB"),
+        (gzip.compress(b"\n" * (1 << 27), 1), "unpacks to more than 67 MB"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",  # gzip writes the time of day
 )

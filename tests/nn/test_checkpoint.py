@@ -204,8 +204,11 @@ def test_a_truncated_file_is_refused_at_whatever_length(
 
 
 @both
+@pytest.mark.parametrize(
+    "first", [0, *[pytest.param(n, marks=pytest.mark.slow) for n in (1, 2, 3)]]
+)
 def test_a_flipped_bit_anywhere_is_refused_or_does_no_harm(
-    write: Write, read: Read, tmp_path: Path
+    write: Write, read: Read, tmp_path: Path, first: int
 ) -> None:
     """Arrays are covered by a checksum; the dates in the archive, for example, are not."""
     path = write(tmp_path / "whole.npz")
@@ -216,7 +219,7 @@ def test_a_flipped_bit_anywhere_is_refused_or_does_no_harm(
     flipped = tmp_path / "flipped.npz"
     damaged = bytearray(data)
     refusals = []
-    for place, bit in places:
+    for place, bit in places[first::4]:
         damaged[place] ^= 1 << bit
         flipped.write_bytes(damaged)
         damaged[place] ^= 1 << bit
@@ -226,7 +229,7 @@ def test_a_flipped_bit_anywhere_is_refused_or_does_no_harm(
             refusals.append(str(error))
         else:
             assert found == expected, f"bit {bit} of byte {place}"
-    assert len(refusals) > len(places) / 2
+    assert len(refusals) > len(places) / 8
     assert all("flipped.npz" in text and "\n" not in text for text in refusals)
 
 

@@ -5,6 +5,7 @@ two products of that layer leave it out, exactly. In 32 digits of MNIST 42 % of 
 inactive, in 128 digits 33 %. Knows the first layer only.
 """
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,16 +29,24 @@ class ActiveInputs:
     """
 
     def __init__(self, shape: tuple[int, int], dtype: Any) -> None:
-        self._used = np.ones(shape[0], bool)  # the last is the input of the bias
-        # Row 0 stays 0; `matrix` follows.
-        self._rows = np.zeros((shape[0] + 1, shape[1]), dtype)
+        self._shape, self._dtype = shape, dtype
+
+    @cached_property  # made by the first training: a damaged file may name any shape
+    def _used(self) -> Array:
+        """(inputs + 1,) True for active inputs; the last is that of the bias."""
+        return np.ones(self._shape[0], bool)
+
+    @cached_property
+    def _rows(self) -> Array:
+        """(inputs + 2, outputs): row 0 stays 0, `matrix` follows."""
+        return np.zeros((self._shape[0] + 1, self._shape[1]), self._dtype)
 
     def read(self, pixels: Array, factor: Any) -> bool:
         """Copy the active ones of `pixels` (batch, inputs), times `factor`; False: it does not pay.
 
         `pixels` are uint8, `factor` is a NumPy scalar.
         """
-        if len(pixels) < _FEWEST_SAMPLES or self._rows.shape[1] < _FEWEST_OUTPUTS:
+        if len(pixels) < _FEWEST_SAMPLES or self._shape[1] < _FEWEST_OUTPUTS:
             return False
         self._used[:-1] = np.bitwise_or.reduce(pixels, axis=0)
         self._index = self._used.nonzero()[0]
