@@ -17,9 +17,10 @@ from perceptune.nn.checkpoint import load_network
 from perceptune.runs import run as run_module
 from perceptune.runs.results import final_metrics
 from perceptune.runs.run import train
+from perceptune.runs.training import checkpoint_of
 from perceptune.tracking.lifecycle import open_run
 from perceptune.tracking.reading import RunRecord, all_runs, find_run, history
-from perceptune.tracking.recorder import Recorder, standby, take
+from perceptune.tracking.recorder import OPENED, Recorder, standby, take
 from perceptune.tracking.store import ExperimentRef, client_of, open_experiment
 from support import configure, store_of
 
@@ -151,6 +152,7 @@ def _killed(recorder: Recorder) -> None:
 def test_a_network_is_kept_that_cannot_be_recorded(
     what: str, recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     config = configure(tmp_path, "train.epochs=2")
     if "deleted" in what:
         _deleted(store_of(tmp_path))
@@ -165,7 +167,32 @@ def test_a_network_is_kept_that_cannot_be_recorded(
         train(config, [], tmp_path / "out", recorder=recorder)
     kept = load_network(tmp_path / "out" / "weights" / "best.npz")
     assert np.isfinite(kept.theta).all()
-    assert "perceptune train resume=" in str(error.value)
+    resumed = str(error.value).partition("perceptune train resume=")[2]
+    assert Path(resumed).is_file() or checkpoint_of(resumed).is_file()
+
+
+def test_a_run_whose_store_fails_later_is_resumed_in_place(
+    recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def trained(*arguments: Any, **options: Any) -> Any:
+        recorder.wait(OPENED)
+        _killed(recorder)
+        return final_metrics(*arguments, **options)
+
+    monkeypatch.setattr(run_module, "final_metrics", trained)
+    config = configure(tmp_path, "train.epochs=2")
+    with pytest.raises(UnrecordedError) as error:
+        train(config, [], tmp_path / "out", recorder=recorder)
+    monkeypatch.setattr(run_module, "final_metrics", final_metrics)
+    [run] = all_runs(store_of(tmp_path))
+    assert str(error.value).endswith(f"perceptune train resume={run.id}")
+    client_of(store_of(tmp_path)).set_tag(run.id, "process_start", "0.01")  # as if this one died
+    train(configure(tmp_path, f"resume={run.id}"), [], tmp_path)
+    [again] = all_runs(store_of(tmp_path))
+    assert (again.id, again.status) == (run.id, "FINISHED")
+    assert [row["epoch"] for row in history(store_of(tmp_path), run.id)] == [1, 2]
 
 
 def test_a_run_that_lacks_something_is_never_finished(
@@ -178,7 +205,7 @@ def test_a_run_that_lacks_something_is_never_finished(
         run.log_params({"optimizer.name": "adam"})
         run.log_params({"no:such=name": "refused by MLflow"})
         run.log_text("later.txt", "still in time")
-    record = find_run(ref.uri, str(recorder.wait("opened")))
+    record = find_run(ref.uri, str(recorder.wait(OPENED)))
     assert record is not None
     until(lambda: recorder._process.poll() is not None)
     record = find_run(ref.uri, record.id)

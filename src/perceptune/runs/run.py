@@ -282,7 +282,7 @@ def _recorded(
         return
     blas = ownership.blas()
     kernel = f"{blas['library']} {blas['version']} {blas['kernel']}"
-    with open_run(
+    opened = open_run(
         ExperimentRef(config.tracking.uri, config.tracking.experiment),
         name=name,
         tags={**(tags or {}), "blas": kernel, "threads": str(blas["threads"])},
@@ -291,10 +291,20 @@ def _recorded(
         borrowed=trial.mlflow_run_id is not None,
         fresh=trial.attempt == 0,
         recorder=recorder,
-    ) as run:
-        for training in trainings:
-            training.identify(run.id or training.run_id)
-        yield run
+    )
+    run: Run | None = None
+    try:
+        with opened as run:
+            _identify(trainings, run)
+            yield run
+    finally:
+        if run is not None:  # a recorder may have learnt it since
+            _identify(trainings, run)
+
+
+def _identify(trainings: Sequence[Training], run: Run) -> None:
+    for training in trainings:
+        training.identify(run.id or training.run_id)
 
 
 _LONGEST_NAME = 200

@@ -70,12 +70,13 @@ class RecordedRun(Run):
         self._recorder.tell("close", self.outcome, status, reason)
         try:
             self.registered = self._recorder.wait(CLOSED)
-            self.identified()
         finally:
+            self.id = self._recorder.known(OPENED)
             rmtree(self._waiting, ignore_errors=True)
         self._recorder.check()
 
     def _tell(self, method: str, *arguments: Any) -> None:
+        self.id = self._recorder.known(OPENED)
         self._recorder.check()
         self._recorder.tell(method, *arguments)
 
