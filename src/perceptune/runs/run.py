@@ -106,7 +106,8 @@ def train(
             result = Result(metrics, outcome, run, name, best, epochs, first.history)
             if not quiet:
                 print(terminal.scores(result), flush=True)
-                terminal.say("recording weights, model and figures")
+                if config.tracking.enabled:
+                    terminal.say("recording weights, model and figures")
             record_results(trainings, run, predictions, in_trial=bool(trial))
         for training in trainings:
             if training.checkpoint:
