@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from optuna_joblib_sweeper import mlflow_runs
 from optuna_joblib_sweeper.testing import wait_until
 from perceptune import app, cli, terminal
 from support import COMMAND, Perceptune, runs_in
@@ -44,6 +45,12 @@ sys.exit(any(name in sys.modules for name in ("mlflow", "optuna", "sklearn", "ma
     assert "accuracy" in answer.stdout
     assert not (tmp_path / "mlruns" / "mlflow.db").exists()
     assert len(list(tmp_path.glob("mlruns/hydra/*/*/weights/best.npz"))) == 1
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _mlflow() -> None:
+    """Import it once, so that no command of this process starts one that would."""
+    mlflow_runs.import_client()
 
 
 BAD = [

@@ -13,6 +13,7 @@ import pytest
 
 import command_lines
 from command_lines import IMAGES, NETWORK, Line
+from optuna_joblib_sweeper import mlflow_runs
 from perceptune import cli
 from support import working_in
 
@@ -62,6 +63,12 @@ def check(
         return
     left = {path.name for path in folder.rglob("*") if path.is_file()} - files.keys()
     assert left <= {"multirun.yaml"}, (line, left)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _mlflow() -> None:
+    """Import it once, so that no line starts a process that would."""
+    mlflow_runs.import_client()
 
 
 def _run(words: list[str], folder: Path) -> int:

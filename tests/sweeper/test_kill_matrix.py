@@ -92,7 +92,7 @@ def children(app: App, study: str) -> list[tuple[str, str, float | None]]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "victim", "tracked"),
-    [(*which, number % 3 == 0) for number, which in enumerate(ROUNDS)],  # every third with MLflow
+    [(*which, number % 4 == 0) for number, which in enumerate(ROUNDS)],  # every fourth with MLflow
 )
 def test_a_kill_at_any_stage_ends_after_the_same_command_with_the_exact_budget(
     make_app: Callable[..., App], tmp_path: Path, stage: str, victim: str, tracked: bool
