@@ -48,7 +48,7 @@ class Section:
 SECTIONS = {
     text.partition("\n")[0]: Section.of(text) for text in PAGE.read_text("utf-8").split("\n## ")[1:]
 }
-ALONE = ("An optimizer", "An activation with a setting")
+ALONE = ("An optimizer",)
 
 
 def apply(diffs: Iterable[str], folder: Path, *options: str) -> str:

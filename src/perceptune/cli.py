@@ -43,7 +43,7 @@ In bash, `eval "$(perceptune --shell-completion)"` makes Tab complete all of the
 
 # Each is a module of `commands`, whose `main` takes the arguments.
 COMMANDS = ("train", "evaluate", "predict", "compare", "report", "ui", "info")
-_RECORDED = ("train", "evaluate")  # one run, unless a word says otherwise
+_RECORDED = ("train", "evaluate")
 _UNRECORDED = re.compile(r"-m|--multirun|-h|--help|-c|--cfg|tracking\.enabled=false|repeats=.*")
 
 
@@ -73,14 +73,12 @@ def _without_traceback(command: str, arguments: list[str]) -> int:
     """Run a command; a user's mistake ends in a message, a bug in a traceback."""
     from perceptune.tracking.recorder import standby
 
-    recorded = command in _RECORDED and not any(map(_UNRECORDED.fullmatch, arguments))
-    recorded = recorded and "mlflow" not in sys.modules  # as where Python calls this command
     # Containers and batch systems send it to stop a run: close the run as for an interrupt.
     signal.signal(signal.SIGTERM, _terminate)
     wants_all = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises errors instead of printing them
     try:
-        with standby(needed=recorded), _temporaries():
+        with standby(needed=_is_recorded(command, arguments)), _temporaries():
             import_module(f"perceptune.commands.{command}").main(arguments)
         refuse_lost_output()
     except KeyboardInterrupt:
@@ -93,6 +91,12 @@ def _without_traceback(command: str, arguments: list[str]) -> int:
         if not wants_all:
             del os.environ["HYDRA_FULL_ERROR"]
     return 0
+
+
+def _is_recorded(command: str, arguments: list[str]) -> bool:
+    """Whether the command will probably record one run, and has not imported MLflow for another."""
+    unrecorded = any(map(_UNRECORDED.fullmatch, arguments)) or "mlflow" in sys.modules
+    return command in _RECORDED and not unrecorded
 
 
 def _temporaries() -> AbstractContextManager[None]:

@@ -18,6 +18,7 @@ def test_a_study_is_read_with_all_that_its_settings_were(sweep: Sweeps) -> None:
         "seed=4",
         "hydra.sweeper.objective=length",
         "hydra.sweeper.direction=maximize",
+        "hydra.sweeper.backend=loky",
     )
     result = load_study("optuna.journal", "test")
     assert (result.objectives, result.directions) == (("length",), ("maximize",))
