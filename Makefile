@@ -7,7 +7,7 @@ install: ## the environment in .venv, and the hooks of git if pre-commit is ther
 	uv sync
 	if command -v pre-commit >/dev/null; then pre-commit install; fi
 
-check: style types test long ## everything; some twelve minutes on two cores
+check: style types test long ## everything; some eighteen minutes on two cores
 
 style:
 	uv run ruff check .
@@ -16,7 +16,7 @@ style:
 types:
 	uv run mypy
 
-test: ## the README's own command; some two minutes
+test: ## the README's own command; some five minutes
 	pip install -q uv && uv run pytest
 
 # Tests beside other libraries skip without them. Plain pip knows a small PyTorch here; uv would
@@ -25,4 +25,4 @@ test: ## the README's own command; some two minutes
 long: ## real browsers, clusters, kills, and other libraries beside ours
 	uv pip install -q jax optax keras
 	pip --python .venv/bin/python install -q torch==2.13.0 || echo "no PyTorch: its tests skip" >&2
-	uv run pytest -n 3 -m "slow or browser or cluster or peers"
+	uv run pytest -n 3 --no-loadscope-reorder -m "slow or browser or cluster or peers"

@@ -13,6 +13,8 @@ from support import Perceptune
 from warm import WarmProcess
 
 LEFT_OUT = ("slow", "browser", "cluster", "peers")
+# Files with the longest tests: where files run in parallel, none of them should be the last.
+FIRST = ("test_extending.py", "test_ink.py", "test_kill_matrix.py", "test_far_stores.py")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
@@ -34,6 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in FIRST)
     if not _leaves_out(config):
         return
     left_out = [item for item in items if any(map(item.get_closest_marker, LEFT_OUT))]
