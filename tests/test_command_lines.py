@@ -33,7 +33,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    "chunk", [0, *(pytest.param(chunk, marks=pytest.mark.slow) for chunk in range(1, 4))]
+    "chunk", [0, *(pytest.param(chunk, marks=pytest.mark.slow) for chunk in range(1, 2))]
 )
 def test_a_wrong_line_ends_in_one_line_and_leaves_nothing(
     chunk: int, files: dict[str, bytes], tmp_path: Path, capfd: pytest.CaptureFixture[str]

@@ -5,15 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 SCRIPT = Path(__file__).with_name("fuzz_files.py")
 
 
-@pytest.mark.parametrize("first", [0, pytest.param(1000, marks=pytest.mark.slow)])
-def test_broken_files_end_in_one_line_within_memory(first: int) -> None:
+def test_broken_files_end_in_one_line_within_memory() -> None:
     count = 100
-    command = [sys.executable, str(SCRIPT), str(count), str(first)]
+    command = [sys.executable, str(SCRIPT), str(count)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1800)
     assert done.returncode == 0, done.stderr + done.stdout
     found = json.loads(done.stdout.splitlines()[-1])
