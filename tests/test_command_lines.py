@@ -1,4 +1,4 @@
-"""Hundreds of wrong command lines: each ends in one line, in time, and leaves nothing."""
+"""Many wrong command lines: each ends in one line, in time, and leaves nothing."""
 
 import os
 import signal

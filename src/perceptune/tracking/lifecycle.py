@@ -63,6 +63,7 @@ def open_run(
             # Most of what is wrong with a store shows here, before any training.
             mlflow_stores.make_lock(ref.uri)
             mlflow_stores.look_at(ref.uri)
+        _refuse_no_parent(ref.uri, parent)
         owned = identity() | dict(tags)
         how = (ref, name, owned, parent, run_id, borrowed, fresh)
         open_ = partial(RecordedRun, recorder, ref.uri, *how)
@@ -168,12 +169,16 @@ def _close_parent(run: MlflowRun, status: str, reason: str | None = None) -> Non
             run.client.delete_run(run.id)
 
 
+def _refuse_no_parent(uri: str, parent: str | None) -> None:
+    if parent is not None and find_run(uri, parent) is None:
+        raise StoreError(f"tracking.parent={parent} is no run in {masked(uri)}; leave it out")
+
+
 def _create(
     ref: ExperimentRef, name: str, tags: Mapping[str, str], parent: str | None
 ) -> MlflowRun:
     client, experiment = open_experiment(ref)
-    if parent is not None and find_run(ref.uri, parent) is None:
-        raise StoreError(f"tracking.parent={parent} is no run in {ref.uri}; leave it out")
+    _refuse_no_parent(ref.uri, parent)
     with errors_of(ref.uri):
         close_dead_runs(client, experiment)
         every = {**context_tags(), **tags}
